@@ -1,0 +1,123 @@
+"""The one table of element types, under PyTorch's names: size, numpy's name and safetensors' name of each."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """One element type. `str(dtype)` is PyTorch's name without `torch.`."""
+
+    name: str
+    """PyTorch's name ("bfloat16"), or safetensors' in lower case where PyTorch has none ("f6_e2m3")."""
+    bits: int
+    """The size of one element. Types of fewer than 8 bits are packed, unless PyTorch stores them one to a byte."""
+    numpy: str
+    """The numpy dtype of values: numpy's own, else one that `ml_dtypes` registers."""
+    safetensors: str | None = None
+    """The name in a safetensors header, where that format has the type."""
+    quantized: bool = False
+    """Whether the values mean something only together with a scale and a zero point (PyTorch's qint types)."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"statedict.{self.name}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dtype, (self.name,)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element; 1 for the packed types, as in PyTorch."""
+        return max(1, self.bits // 8)
+
+    @property
+    def is_floating_point(self) -> bool:
+        return self.name.startswith(("float", "bfloat", "f6_", "f4"))
+
+    @property
+    def is_complex(self) -> bool:
+        return self.name.startswith("complex")
+
+    @property
+    def short(self) -> str:
+        """The name as tables print it: "f32", "bf16", "i64", "f8_e4m3fn"."""
+        for long, brief in (("bfloat", "bf"), ("float", "f"), ("complex", "c"), ("uint", "u"), ("int", "i")):
+            if self.name.startswith(long):
+                return brief + self.name.removeprefix(long)
+        return self.name
+
+    def nbytes(self, numel: int) -> int:
+        """Bytes that `numel` elements occupy when they lie side by side."""
+        return (numel * self.bits + 7) // 8
+
+    def to_numpy(self) -> "np.dtype[Any]":
+        """The numpy dtype of this type's values. Loads numpy, and ml_dtypes for the types that only it has."""
+        import numpy as np
+
+        if not hasattr(np, self.numpy):
+            import ml_dtypes
+
+            return np.dtype(getattr(ml_dtypes, self.numpy))
+        return np.dtype(self.numpy)
+
+
+_TABLE = (
+    DType("float64", 64, "float64", "F64"),
+    DType("float32", 32, "float32", "F32"),
+    DType("float16", 16, "float16", "F16"),
+    DType("bfloat16", 16, "bfloat16", "BF16"),
+    DType("float8_e4m3fn", 8, "float8_e4m3fn", "F8_E4M3"),
+    DType("float8_e5m2", 8, "float8_e5m2", "F8_E5M2"),
+    DType("float8_e4m3fnuz", 8, "float8_e4m3fnuz", "F8_E4M3FNUZ"),
+    DType("float8_e5m2fnuz", 8, "float8_e5m2fnuz", "F8_E5M2FNUZ"),
+    DType("float8_e8m0fnu", 8, "float8_e8m0fnu", "F8_E8M0"),
+    DType("float4_e2m1fn_x2", 8, "uint8"),  # PyTorch counts bytes of two values each
+    DType("f6_e2m3", 6, "float6_e2m3fn", "F6_E2M3"),
+    DType("f6_e3m2", 6, "float6_e3m2fn", "F6_E3M2"),
+    DType("f4", 4, "float4_e2m1fn", "F4"),
+    DType("int64", 64, "int64", "I64"),
+    DType("int32", 32, "int32", "I32"),
+    DType("int16", 16, "int16", "I16"),
+    DType("int8", 8, "int8", "I8"),
+    DType("uint64", 64, "uint64", "U64"),
+    DType("uint32", 32, "uint32", "U32"),
+    DType("uint16", 16, "uint16", "U16"),
+    DType("uint8", 8, "uint8", "U8"),
+    DType("bool", 8, "bool", "BOOL"),
+    DType("complex128", 128, "complex128"),
+    DType("complex64", 64, "complex64", "C64"),
+    DType("complex32", 32, "complex64"),  # two float16: numpy has no such type, complex64 holds every value
+    DType("qint8", 8, "int8", quantized=True),
+    DType("quint8", 8, "uint8", quantized=True),
+    DType("qint32", 32, "int32", quantized=True),
+    DType("quint4x2", 4, "uint4", quantized=True),
+    DType("quint2x4", 2, "uint2", quantized=True),
+    *(DType(f"{sign}int{bits}", 8, f"{sign}int8") for sign in ("u", "") for bits in range(1, 8)),
+    *(DType(f"bits{width}x{8 // width}", 8, "uint8") for width in (1, 2, 4)),
+    DType("bits8", 8, "uint8"),
+    DType("bits16", 16, "uint16"),
+)
+
+DTYPES: dict[str, DType] = {entry.name: entry for entry in _TABLE}
+SAFETENSORS_DTYPES: dict[str, DType] = {entry.safetensors: entry for entry in _TABLE if entry.safetensors}
+_ALIASES = {"half": "float16", "float": "float32", "double": "float64", "chalf": "complex32", "cfloat": "complex64"}
+_ALIASES |= {"cdouble": "complex128", "short": "int16", "int": "int32", "long": "int64"}
+_SHORT = {entry.short: entry for entry in _TABLE}
+
+
+def dtype(name: str) -> DType:
+    """The element type of that name: PyTorch's ("bfloat16", "torch.bfloat16", "half"), or a short one ("bf16").
+
+    Raises ValueError for any other name.
+    """
+    plain = name.removeprefix("torch.")
+    found = DTYPES.get(_ALIASES.get(plain, plain)) or _SHORT.get(plain)
+    if found is None:
+        raise ValueError(f"`{name}` is no element type; expected one of {', '.join(DTYPES)}")
+    return found

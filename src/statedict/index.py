@@ -1,0 +1,177 @@
+"""What a format's reader returns and everything else begins from: flat, validated, immutable. It holds no data."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Self
+
+from statedict.dtypes import DType
+from statedict.errors import FormatError, LimitError
+from statedict.limits import DEFAULT_LIMITS, Limits
+from statedict.source import Extent, Source
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """What is special about a tensor beyond dtype, shape and stride. Nearly all tensors share `PLAIN`."""
+
+    byteorder: Literal["little", "big"] = "little"
+    conj: bool = False
+    """The values are the complex conjugates of what is stored (PyTorch's lazy conjugation bit)."""
+    neg: bool = False
+    """The values are the negatives of what is stored (PyTorch's lazy negation bit)."""
+    layout: str = "strided"
+    """PyTorch's layout: "strided", "sparse_coo", "sparse_csr", "jagged", ..."""
+    parts: "Mapping[str, TensorInfo]" = field(default_factory=lambda: EMPTY)
+    """The tensors that make up one that is not strided: `indices` and `values` of a sparse one, for example."""
+    kind: str | None = None
+    """The class of a tensor subclass."""
+    attributes: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    """What else the file says of it: a quantiser's scale and zero point, a subclass's state."""
+
+
+PLAIN = Encoding()
+
+
+class TensorInfo(NamedTuple):
+    """Where one tensor lies and how to read it. Two names of one tensor (tied weights) share one `TensorInfo` object.
+
+    (A tuple: it is made as fast as Python makes anything, which shows when there are 60,000.)
+    """
+
+    name: str
+    """The first of its full names."""
+    dtype: DType
+    shape: tuple[int, ...] | None
+    """None: not initialised yet (PyTorch's lazy modules)."""
+    extent: Extent | None
+    """The bytes from its first to its last element; None where no bytes were stored (meta tensors) or it has `parts`."""
+    stride: tuple[int, ...] | None = None
+    """In elements; None: contiguous, row by row."""
+    storage: Extent | None = None
+    """The whole allocation that it was saved in, which other tensors may share; None: nothing but `extent`."""
+    requires_grad: bool = False
+    device: str = "cpu"
+    """Where it lived when it was saved."""
+    encoding: Encoding = PLAIN
+
+    @property
+    def numel(self) -> int:
+        """Elements in all; 0 where the shape is not known."""
+        return 0 if self.shape is None else math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its elements when they lie side by side; those of its parts, where it has parts."""
+        if self.encoding.parts:
+            return sum(part.nbytes for part in self.encoding.parts.values())
+        return self.dtype.nbytes(self.numel)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModuleInfo:
+    """What a file says of one module beyond the tensors under its name. Two names of one module share one object."""
+
+    kind: str | None = None
+    """The name of its class ("Conv2d"), where the file tells."""
+    class_name: str | None = None
+    """The full name of its class ("torch.nn.modules.conv.Conv2d")."""
+    attributes: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    """Its other attributes, by name, as plain values, `Opaque` descriptions and `TensorInfo`."""
+    parameters: tuple[str, ...] = ()
+    """Local names registered as parameters, in order; one that has no tensor in the index is registered as None."""
+    buffers: tuple[str, ...] = ()
+    """The same for buffers. A tensor of a name in neither has a role that the file does not tell."""
+    non_persistent: frozenset[str] = frozenset()
+    """Those of the buffers that a state dict leaves out."""
+    training: bool = True
+    version: int | None = None
+    """The version that PyTorch writes for it into a state dict's `_metadata`."""
+    container: Literal["dict", "list", "tuple"] | None = None
+    """The Python container that it was, where it was no module: of a nested checkpoint, for example."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """Everything that is known of a checkpoint once it is opened, in the order in which the file has it.
+
+    Names are full and dotted. A module that is named only as part of another's or a tensor's name need not be in
+    `modules`. The second name of a shared module maps to the same `ModuleInfo`, and nothing below it is listed again.
+    """
+
+    format: str
+    """The name of the format that was read, as in `formats.FORMATS`."""
+    source: Source
+    tensors: Mapping[str, TensorInfo]
+    modules: Mapping[str, ModuleInfo] = field(default_factory=lambda: EMPTY)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    """What the file says of itself as a whole: safetensors' `__metadata__`, a torch file's version."""
+
+    def validate(self, limits: Limits = DEFAULT_LIMITS) -> Self:
+        """This index, proved: every extent lies in its source and has the size that dtype, shape and stride ask for.
+
+        The only place that checks bounds; whoever holds a validated index need not. Raises FormatError, or LimitError.
+        """
+        if len(self.tensors) + len(self.modules) > limits.names:
+            raise LimitError(f"{self.source.name}: more than {limits.names:,} names; raise `Limits.names` if you trust it")
+        for name in (*self.tensors, *self.modules):
+            if len(name) > limits.name_bytes:
+                raise LimitError(f"{self.source.name}: the name `{name[:40]}…` has {len(name):,} characters; "
+                                 f"`Limits.name_bytes` allows {limits.name_bytes:,}")
+            if name.count(".") > limits.depth:
+                raise LimitError(f"{self.source.name}: the name `{name[:40]}…` is nested {name.count('.'):,} deep; "
+                                 f"`Limits.depth` allows {limits.depth:,}")
+        for info in self.tensors.values():
+            _prove(info, self.source.name)
+        return self
+
+
+def _prove(info: TensorInfo, where: str) -> None:
+    for part in info.encoding.parts.values():
+        _prove(part, where)
+    name, dtype, shape, extent, stride, storage = info[:6]
+    if shape is None or extent is None:
+        return
+    if min(shape, default=0) < 0:
+        raise FormatError(f"{where}: tensor `{name}` has the impossible shape {shape}")
+    if stride is None:
+        needed = dtype.nbytes(math.prod(shape))
+    elif len(stride) != len(shape) or min(stride, default=0) < 0:
+        raise FormatError(f"{where}: tensor `{name}` has the stride {stride}, which does not fit its shape {shape}")
+    else:
+        needed = dtype.nbytes(span(shape, stride))
+    source, offset, size = extent
+    if needed != size:
+        raise FormatError(
+            f"{where}: tensor `{name}` takes {size:,} bytes, but {shape} of {dtype} need {needed:,}; the file is damaged"
+        )
+    if offset < 0 or offset + size > source.size:
+        raise FormatError(
+            f"{where}: tensor `{name}` ends at byte {offset + size:,}, but {source.name} has {source.size:,}; "
+            "it is truncated or still being written"
+        )
+    if storage is not None and not storage.offset <= offset <= offset + size <= storage.offset + storage.size:
+        raise FormatError(
+            f"{where}: tensor `{name}` reaches to byte {offset + size - storage.offset:,} of a storage of "
+            f"{storage.size:,}; the file is damaged"
+        )
+
+
+def span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """Elements from the first to the last of a strided tensor, those between included; 0 when it has none."""
+    if 0 in shape:
+        return 0
+    return 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The stride, in elements, of a tensor whose elements lie row by row, as PyTorch counts it."""
+    stride: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        stride.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(stride))
