@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DType:
-    """One element type. `str(dtype)` is PyTorch's name without `torch.`."""
+    """One element type, of which there is one object each. `str(dtype)` is PyTorch's name without `torch.`."""
 
     name: str
     """PyTorch's name ("bfloat16"), or safetensors' in lower case where PyTorch has none ("f6_e2m3")."""
@@ -106,8 +106,17 @@ _TABLE = (
 
 DTYPES: dict[str, DType] = {entry.name: entry for entry in _TABLE}
 SAFETENSORS_DTYPES: dict[str, DType] = {entry.safetensors: entry for entry in _TABLE if entry.safetensors}
-_ALIASES = {"half": "float16", "float": "float32", "double": "float64", "chalf": "complex32", "cfloat": "complex64"}
-_ALIASES |= {"cdouble": "complex128", "short": "int16", "int": "int32", "long": "int64"}
+_ALIASES = {
+    "half": "float16",
+    "float": "float32",
+    "double": "float64",
+    "chalf": "complex32",
+    "cfloat": "complex64",
+    "cdouble": "complex128",
+    "short": "int16",
+    "int": "int32",
+    "long": "int64",
+}
 _SHORT = {entry.short: entry for entry in _TABLE}
 
 

@@ -39,7 +39,7 @@ PLAIN = Encoding()
 class TensorInfo(NamedTuple):
     """Where one tensor lies and how to read it. Two names of one tensor (tied weights) share one `TensorInfo` object.
 
-    (A tuple: it is made as fast as Python makes anything, which shows when there are 60,000.)
+    A tuple, because that is made fastest, which shows when there are 60,000.
     """
 
     name: str
@@ -48,7 +48,7 @@ class TensorInfo(NamedTuple):
     shape: tuple[int, ...] | None
     """None: not initialised yet (PyTorch's lazy modules)."""
     extent: Extent | None
-    """The bytes from its first to its last element; None where no bytes were stored (meta tensors) or it has `parts`."""
+    """The bytes from its first to its last element; None where none were stored (meta tensors) or it has `parts`."""
     stride: tuple[int, ...] | None = None
     """In elements; None: contiguous, row by row."""
     storage: Extent | None = None
@@ -109,6 +109,8 @@ class Index:
     modules: Mapping[str, ModuleInfo] = field(default_factory=lambda: EMPTY)
     metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     """What the file says of itself as a whole: safetensors' `__metadata__`, a torch file's version."""
+    ordered: bool = True
+    """Whether the order is that of the one who saved. Where the format shuffles it, numbered modules go by number."""
 
     def validate(self, limits: Limits = DEFAULT_LIMITS) -> Self:
         """This index, proved: every extent lies in its source and has the size that dtype, shape and stride ask for.
@@ -116,14 +118,20 @@ class Index:
         The only place that checks bounds; whoever holds a validated index need not. Raises FormatError, or LimitError.
         """
         if len(self.tensors) + len(self.modules) > limits.names:
-            raise LimitError(f"{self.source.name}: more than {limits.names:,} names; raise `Limits.names` if you trust it")
+            raise LimitError(
+                f"{self.source.name}: more than {limits.names:,} names; raise `Limits.names` if you trust it"
+            )
         for name in (*self.tensors, *self.modules):
             if len(name) > limits.name_bytes:
-                raise LimitError(f"{self.source.name}: the name `{name[:40]}…` has {len(name):,} characters; "
-                                 f"`Limits.name_bytes` allows {limits.name_bytes:,}")
+                raise LimitError(
+                    f"{self.source.name}: the name `{name[:40]}…` has {len(name):,} characters; "
+                    f"`Limits.name_bytes` allows {limits.name_bytes:,}"
+                )
             if name.count(".") > limits.depth:
-                raise LimitError(f"{self.source.name}: the name `{name[:40]}…` is nested {name.count('.'):,} deep; "
-                                 f"`Limits.depth` allows {limits.depth:,}")
+                raise LimitError(
+                    f"{self.source.name}: the name `{name[:40]}…` is nested {name.count('.'):,} deep; "
+                    f"`Limits.depth` allows {limits.depth:,}"
+                )
         for info in self.tensors.values():
             _prove(info, self.source.name)
         return self
@@ -146,7 +154,8 @@ def _prove(info: TensorInfo, where: str) -> None:
     source, offset, size = extent
     if needed != size:
         raise FormatError(
-            f"{where}: tensor `{name}` takes {size:,} bytes, but {shape} of {dtype} need {needed:,}; the file is damaged"
+            f"{where}: tensor `{name}` takes {size:,} bytes, but {shape} of {dtype} need {needed:,}; "
+            "the file is damaged"
         )
     if offset < 0 or offset + size > source.size:
         raise FormatError(

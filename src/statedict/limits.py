@@ -16,7 +16,7 @@ class Limits:
     """Names of tensors and modules together."""
     name_bytes: int = 2**16
     """One name."""
-    depth: int = 1_000
+    depth: int = 200
     """Levels of nesting: of a pickle's containers, of modules in modules."""
     members: int = 10_000_000
     """Members of an archive."""

@@ -4,6 +4,8 @@ from collections.abc import Hashable, Mapping
 from reprlib import recursive_repr
 from typing import Any
 
+from statedict.narrow import is_dict, is_tuple
+
 
 class Opaque:
     """A class, function or object that a file refers to, as a description that can be read and printed.
@@ -46,8 +48,8 @@ class Opaque:
     @property
     def attributes(self) -> dict[str, Any]:
         """Its attributes by name, from `state`, slots included; empty where the state is of another form."""
-        parts = self.state if isinstance(self.state, tuple) and len(self.state) == 2 else (self.state,)
-        return {str(key): value for part in parts if isinstance(part, dict) for key, value in part.items()}
+        parts = self.state if is_tuple(self.state) and len(self.state) == 2 else (self.state,)
+        return {str(key): value for part in parts if is_dict(part) for key, value in part.items()}
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("__"):

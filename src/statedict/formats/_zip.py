@@ -1,0 +1,170 @@
+"""A zip archive as named sources: the central directory read once, each member where it lies (PKWARE's APPNOTE 6.3.10).
+
+The standard library's `zipfile` makes an object of thirty fields for each member and checks local headers one by one;
+here a member is a name, two sizes and an offset, and its local header is read when its bytes are.
+"""
+
+import struct
+from typing import Any
+
+from statedict.errors import FormatError, LimitError
+from statedict.limits import Limits
+from statedict.source import Extent, InflatedSource, Source
+
+MAGIC = b"PK\x03\x04"
+_END = struct.Struct("<4s4H2LH")
+_END64_LOCATOR = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_STORED, _DEFLATED = 0, 8
+_ENCRYPTED, _UTF8 = 0x1, 0x800
+_MAX32 = 0xFFFFFFFF
+
+
+class Member(Source):
+    """A member stored without compression: where its bytes begin is read from its local header, once, when needed."""
+
+    __slots__ = ("_archive", "_header", "_start")
+
+    def __init__(self, archive: Source, name: str, header: int, size: int) -> None:
+        self._archive = archive
+        self.name = name
+        self.size = size
+        self._header = header
+        self._start = -1
+
+    def located(self, offset: int) -> tuple[Source, int]:
+        if self._start < 0:
+            self._start = _data_start(self._archive, self._header, self.size, self.name)
+        return self._archive, self._start + offset
+
+    def readinto_at(self, offset: int, buffer: memoryview) -> None:
+        if offset + len(buffer) > self.size:
+            raise self.ends_before(offset + len(buffer))
+        archive, start = self.located(offset)
+        archive.readinto_at(start, buffer)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Member, (self._archive, self.name, self._header, self.size)
+
+
+def _data_start(archive: Source, header: int, size: int, name: str) -> int:
+    fields = _LOCAL.unpack(archive.read_at(header, _LOCAL.size))
+    start = header + _LOCAL.size + fields[-2] + fields[-1]
+    if fields[0] != MAGIC or start + size > archive.size:
+        raise FormatError(
+            f"{archive.name}: member `{name}` is not where the archive's directory says; the file is damaged"
+        )
+    return start
+
+
+def is_zip(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a zip archive."""
+    return head.startswith(MAGIC)
+
+
+def read_zip(source: Source, limits: Limits) -> dict[str, Source]:
+    """The members by name, in the directory's order; of two with one name the last, as zip readers do.
+
+    Raises FormatError when the directory is missing or contradicts the file, LimitError over `limits.members`.
+    """
+    offset, size, count, shift = _directory(source)
+    if count > limits.members or size > limits.header_bytes:
+        raise LimitError(
+            f"{source.name}: an archive of {count:,} members; `Limits.members` allows {limits.members:,} "
+            f"and `Limits.header_bytes` {limits.header_bytes:,}"
+        )
+    data = source.read_at(offset, size)
+    members: dict[str, Source] = {}
+    position = 0
+    while position + _ENTRY.size <= size and len(members) < count:
+        magic, _, _, flags, method, _, _, _, packed, plain, *lengths, _, _, _, header = _ENTRY.unpack_from(
+            data, position
+        )
+        if magic != b"PK\x01\x02":
+            raise _damaged(source)
+        position += _ENTRY.size
+        begin, position = position, position + lengths[0]
+        name = data[begin:position].decode("utf-8" if flags & _UTF8 else "cp437", "backslashreplace")
+        if _MAX32 in (packed, plain, header):
+            packed, plain, header = _wide(data[position : position + lengths[1]], packed, plain, header)
+        header += shift
+        if header + packed > source.size:
+            raise FormatError(
+                f"{source.name}: member `{name}` ends at byte {header + packed:,}, but the file has {source.size:,}; "
+                "it is truncated or damaged"
+            )
+        if method == _STORED and not flags & _ENCRYPTED:
+            members[name] = Member(source, name, header, packed)
+        elif not name.endswith("/"):
+            members[name] = _packed(source, name, header, flags, method, packed, plain)
+        position += lengths[1] + lengths[2]
+    if not members and count:
+        raise _damaged(source)
+    return members
+
+
+def _packed(source: Source, name: str, header: int, flags: int, method: int, packed: int, plain: int) -> Source:
+    if flags & _ENCRYPTED:
+        raise FormatError(f"{source.name}: member `{name}` is encrypted; unpack the archive with its password first")
+    if method == _DEFLATED:
+        return InflatedSource(Extent(Member(source, name, header, packed), 0, packed), plain, name)
+    raise FormatError(f"{source.name}: member `{name}` is compressed by method {method}; only deflate is read")
+
+
+def _wide(extra: bytes, packed: int, plain: int, header: int) -> tuple[int, int, int]:
+    """The sizes and offset that ZIP64's extra field (header ID 1) holds for those that do not fit 32 bits."""
+    position = 0
+    while position + 4 <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, position)
+        if kind == 1:
+            values = iter(struct.unpack(f"<{size // 8}Q", extra[position + 4 : position + 4 + size // 8 * 8]))
+            plain = next(values, plain) if plain == _MAX32 else plain
+            packed = next(values, packed) if packed == _MAX32 else packed
+            header = next(values, header) if header == _MAX32 else header
+            break
+        position += 4 + size
+    return packed, plain, header
+
+
+def _directory(source: Source) -> tuple[int, int, int, int]:
+    """Offset and size of the central directory, its number of entries, and what to add to every offset in it."""
+    for reach in (_END.size, _END.size + 0xFFFF):  # a comment may stand behind the directory; mostly there is none
+        tail_start = max(0, source.size - reach)
+        tail = source.read_at(tail_start, source.size - tail_start)
+        if (at := tail.rfind(b"PK\x05\x06")) >= 0:
+            break
+    if at < 0 or at + _END.size > len(tail):
+        raise FormatError(
+            f"{source.name}: a zip archive without its directory, which stands at the end; "
+            "it is truncated or still being written"
+        )
+    _, _, _, _, count, size, offset, _ = _END.unpack_from(tail, at)
+    end = tail_start + at
+    if (found := _directory64(source, end)) is not None:
+        offset, size, count, end = found
+    shift = end - size - offset  # bytes that were put before the archive
+    if shift < 0 or offset + shift + size > source.size:
+        raise _damaged(source)
+    return offset + shift, size, count, shift
+
+
+def _directory64(source: Source, end: int) -> tuple[int, int, int, int] | None:
+    at = end - _END64_LOCATOR.size
+    if at < 0:
+        return None
+    magic, _, where, _ = _END64_LOCATOR.unpack(source.read_at(at, _END64_LOCATOR.size))
+    if magic != b"PK\x06\x07":
+        return None
+    where = where if where + _END64.size <= at else at - _END64.size
+    if where < 0:
+        raise _damaged(source)
+    fields = _END64.unpack(source.read_at(where, _END64.size))
+    if fields[0] != b"PK\x06\x06":
+        raise _damaged(source)
+    return fields[9], fields[8], fields[7], where
+
+
+def _damaged(source: Source) -> FormatError:
+    return FormatError(f"{source.name}: the directory of this zip archive contradicts the file; it is damaged")

@@ -1,0 +1,87 @@
+"""safetensors: eight bytes of length, a JSON header, the tensors' bytes (the format's README, and its Rust reader).
+
+The order of the header says nothing, for the reference writer sorts by size of element and name: tensors come in the
+order of their bytes.
+"""
+
+import json
+from typing import Any
+
+from statedict.dtypes import SAFETENSORS_DTYPES
+from statedict.errors import FormatError, LimitError
+from statedict.index import Index, TensorInfo
+from statedict.limits import Limits
+from statedict.narrow import is_dict
+from statedict.source import Extent, Source
+
+
+def sniff(head: bytes, source: Source) -> bool:
+    """Whether the file begins with a length and an opening brace."""
+    return len(head) > 8 and head[8:9] == b"{" and head[6:8] == b"\0\0"
+
+
+def read(source: Source, limits: Limits) -> Index:
+    """The index of a safetensors file. Raises FormatError where it is damaged, LimitError for too large a header."""
+    size = int.from_bytes(source.read_at(0, 8), "little")
+    if 8 + size > source.size:
+        raise FormatError(
+            f"{source.name}: its header ends at byte {8 + size:,}, but the file has {source.size:,}; "
+            "it is truncated or still being written"
+        )
+    if size > limits.header_bytes:
+        raise LimitError(
+            f"{source.name}: a header of {size:,} bytes; `Limits.header_bytes` allows {limits.header_bytes:,}"
+        )
+    header = _header(source.read_at(8, size), source.name)
+    metadata = header.pop("__metadata__", {})
+    if not is_dict(metadata) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FormatError(f"{source.name}: `__metadata__` maps names to strings, but is {str(metadata)[:40]}")
+    tensors = [_tensor(name, entry, source, 8 + size) for name, entry in header.items()]
+    tensors.sort(key=_place)
+    return Index("safetensors", source, {t.name: t for t in tensors}, metadata=metadata, ordered=False).validate(limits)
+
+
+def _header(data: bytes, where: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise FormatError(
+                f"{where}: its header has the name `{twice}` twice; the file is damaged or made to deceive"
+            )
+        return entries
+
+    try:
+        header = json.loads(data, object_pairs_hook=unique)
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: its header is no JSON ({error}); the file is damaged") from None
+    if not is_dict(header):
+        raise FormatError(f"{where}: its header is no JSON object; the file is damaged")
+    return header
+
+
+def _tensor(name: str, entry: Any, source: Source, start: int) -> TensorInfo:
+    try:
+        begin, end = entry["data_offsets"]
+        kind, shape = entry["dtype"], tuple(entry["shape"])
+        whole = type(begin) is int and type(end) is int and all(type(size) is int for size in shape)
+    except (KeyError, TypeError, ValueError):
+        whole, kind, shape, begin, end = False, "", (), 0, 0
+    if not whole or not 0 <= begin <= end:
+        raise FormatError(
+            f"{source.name}: tensor `{name}` needs dtype, shape and data_offsets, but has {str(entry)[:60]}"
+        )
+    dtype = SAFETENSORS_DTYPES.get(kind) if isinstance(kind, str) else None
+    if dtype is None:
+        raise FormatError(
+            f"{source.name}: tensor `{name}` has the unknown dtype {kind!r}; a newer statedict may know it"
+        )
+    return TensorInfo(name, dtype, shape, Extent(source, start + begin, end - begin))
+
+
+def _place(tensor: TensorInfo) -> tuple[int, int, str]:
+    extent = tensor.extent
+    return (extent.offset, extent.size, tensor.name) if extent else (0, 0, tensor.name)
