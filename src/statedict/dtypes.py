@@ -1,6 +1,6 @@
 """The one table of element types, under PyTorch's names: size, numpy's name and safetensors' name of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,13 +14,24 @@ class DType:
     name: str
     """PyTorch's name ("bfloat16"), or safetensors' in lower case where PyTorch has none ("f6_e2m3")."""
     bits: int
-    """The size of one element. Types of fewer than 8 bits are packed, unless PyTorch stores them one to a byte."""
+    """The size of one element. Types of fewer than 8 bits are packed, unless PyTorch stores them one to a byte. Of a
+    type that comes in blocks: the average, rounded down."""
     numpy: str
     """The numpy dtype of values: numpy's own, else one that `ml_dtypes` registers."""
     safetensors: str | None = None
     """The name in a safetensors header, where that format has the type."""
     quantized: bool = False
-    """Whether the values mean something only together with a scale and a zero point (PyTorch's qint types)."""
+    """Whether the values mean something only together with a scale and a zero point (PyTorch's qint types). GGUF's
+    types hold these inside their blocks."""
+    block_numel: int = 1
+    """How many elements are stored together, with their scale: 1 for all but GGUF's quantised types."""
+    block_bytes: int = 0
+    """Bytes of such a block."""
+    itemsize: int = field(init=False)
+    """Bytes of one element; 1 for the packed types, as in PyTorch."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "itemsize", max(1, self.bits // 8))
 
     def __str__(self) -> str:
         return self.name
@@ -30,11 +41,6 @@ class DType:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dtype, (self.name,)
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element; 1 for the packed types, as in PyTorch."""
-        return max(1, self.bits // 8)
 
     @property
     def is_floating_point(self) -> bool:
@@ -53,8 +59,14 @@ class DType:
         return self.name
 
     def nbytes(self, numel: int) -> int:
-        """Bytes that `numel` elements occupy when they lie side by side."""
+        """Bytes that `numel` elements occupy when they lie side by side, a block begun counted whole."""
+        if self.block_bytes:
+            return -(-numel // self.block_numel) * self.block_bytes
         return (numel * self.bits + 7) // 8
+
+    def numel(self, nbytes: int) -> int:
+        """Elements that `nbytes` hold when they lie side by side."""
+        return nbytes // self.block_bytes * self.block_numel if self.block_bytes else nbytes * 8 // self.bits
 
     def to_numpy(self) -> "np.dtype[Any]":
         """The numpy dtype of this type's values. Loads numpy, and ml_dtypes for the types that only it has."""
@@ -65,6 +77,11 @@ class DType:
 
             return np.dtype(getattr(ml_dtypes, self.numpy))
         return np.dtype(self.numpy)
+
+
+def _block(name: str, numel: int, nbytes: int) -> DType:
+    """A type of GGUF, whose blocks of `numel` elements take `nbytes`; its values are float32."""
+    return DType(name, nbytes * 8 // numel, "float32", quantized=True, block_numel=numel, block_bytes=nbytes)
 
 
 _TABLE = (
@@ -81,6 +98,10 @@ _TABLE = (
     DType("f6_e2m3", 6, "float6_e2m3fn", "F6_E2M3"),
     DType("f6_e3m2", 6, "float6_e3m2fn", "F6_E3M2"),
     DType("f4", 4, "float4_e2m1fn", "F4"),
+    DType("int4_packed", 4, "int4"),  # ONNX's: PyTorch's int4 takes a byte
+    DType("int2_packed", 2, "int2"),
+    DType("uint4_packed", 4, "uint4"),
+    DType("uint2_packed", 2, "uint2"),
     DType("int64", 64, "int64", "I64"),
     DType("int32", 32, "int32", "I32"),
     DType("int16", 16, "int16", "I16"),
@@ -102,6 +123,38 @@ _TABLE = (
     *(DType(f"bits{width}x{8 // width}", 8, "uint8") for width in (1, 2, 4)),
     DType("bits8", 8, "uint8"),
     DType("bits16", 16, "uint16"),
+    _block("q1_0", 128, 18),
+    _block("q4_0", 32, 18),
+    _block("q4_1", 32, 20),
+    _block("q5_0", 32, 22),
+    _block("q5_1", 32, 24),
+    _block("q8_0", 32, 34),
+    _block("q8_1", 32, 40),
+    _block("q2_k", 256, 84),
+    _block("q3_k", 256, 110),
+    _block("q4_k", 256, 144),
+    _block("q5_k", 256, 176),
+    _block("q6_k", 256, 210),
+    _block("q8_k", 256, 292),
+    _block("iq1_s", 256, 50),
+    _block("iq1_m", 256, 56),
+    _block("iq2_xxs", 256, 66),
+    _block("iq2_xs", 256, 74),
+    _block("iq2_s", 256, 82),
+    _block("iq3_xxs", 256, 98),
+    _block("iq3_s", 256, 110),
+    _block("iq4_nl", 32, 18),
+    _block("iq4_xs", 256, 136),
+    _block("tq1_0", 256, 54),
+    _block("tq2_0", 256, 66),
+    _block("mxfp4", 32, 17),
+    _block("nvfp4", 64, 36),
+    _block("q4_0_4_4", 32, 18),  # q4_0 and iq4_nl with rows interleaved for one kind of processor, as of 2024
+    _block("q4_0_4_8", 32, 18),
+    _block("q4_0_8_8", 32, 18),
+    _block("iq4_nl_4_4", 32, 18),
+    _block("iq4_nl_4_8", 32, 18),
+    _block("iq4_nl_8_8", 32, 18),
 )
 
 DTYPES: dict[str, DType] = {entry.name: entry for entry in _TABLE}

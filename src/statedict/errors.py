@@ -4,6 +4,10 @@
 class StatedictError(Exception):
     """What statedict raises when it cannot do what was asked; its text is one line that says what to do next."""
 
+    def __str__(self) -> str:
+        text = super().__str__()  # in which a file's own names may stand, with whatever characters
+        return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
 
 class FormatError(StatedictError, ValueError):
     """A file is not what its format's specification allows: truncated, contradictory or damaged."""

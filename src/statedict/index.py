@@ -1,8 +1,9 @@
 """What a format's reader returns and everything else begins from: flat, validated, immutable. It holds no data."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
@@ -11,6 +12,9 @@ from statedict.errors import FormatError, LimitError
 from statedict.limits import DEFAULT_LIMITS, Limits
 from statedict.source import Extent, Source
 
+_MOST_DIMENSIONS = 64
+_MOST_ELEMENTS = 1 << 63
+_LONGEST_SHOWN = 80
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -31,6 +35,19 @@ class Encoding:
     """The class of a tensor subclass."""
     attributes: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     """What else the file says of it: a quantiser's scale and zero point, a subclass's state."""
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self is PLAIN:
+            return "PLAIN"
+        return Encoding, (
+            self.byteorder,
+            self.conj,
+            self.neg,
+            self.layout,
+            dict(self.parts),
+            self.kind,
+            dict(self.attributes),
+        )
 
 
 PLAIN = Encoding()
@@ -57,6 +74,9 @@ class TensorInfo(NamedTuple):
     device: str = "cpu"
     """Where it lived when it was saved."""
     encoding: Encoding = PLAIN
+
+    def __repr__(self) -> str:
+        return f"TensorInfo({self.name!r}, {self.dtype}, {self.shape})"
 
     @property
     def numel(self) -> int:
@@ -87,6 +107,8 @@ class ModuleInfo:
     """The same for buffers. A tensor of a name in neither has a role that the file does not tell."""
     non_persistent: frozenset[str] = frozenset()
     """Those of the buffers that a state dict leaves out."""
+    modules: tuple[str, ...] = ()
+    """Local names registered as modules, in order, where the file tells; one not in the index is registered as None."""
     training: bool = True
     version: int | None = None
     """The version that PyTorch writes for it into a state dict's `_metadata`."""
@@ -121,51 +143,83 @@ class Index:
             raise LimitError(
                 f"{self.source.name}: more than {limits.names:,} names; raise `Limits.names` if you trust it"
             )
-        for name in (*self.tensors, *self.modules):
-            if len(name) > limits.name_bytes:
+        for names in (self.tensors, self.modules):
+            longest = max(names, key=len, default="")
+            if len(longest) > limits.name_bytes:
                 raise LimitError(
-                    f"{self.source.name}: the name `{name[:40]}…` has {len(name):,} characters; "
+                    f"{self.source.name}: the name `{shown(longest)}` has {len(longest):,} characters; "
                     f"`Limits.name_bytes` allows {limits.name_bytes:,}"
                 )
-            if name.count(".") > limits.depth:
+            depth, deepest = max(zip(map(str.count, names, repeat(".")), names, strict=False), default=(0, ""))
+            if depth > limits.depth:
                 raise LimitError(
-                    f"{self.source.name}: the name `{name[:40]}…` is nested {name.count('.'):,} deep; "
+                    f"{self.source.name}: the name `{shown(deepest)}` is nested {depth:,} deep; "
                     f"`Limits.depth` allows {limits.depth:,}"
                 )
-        for info in self.tensors.values():
-            _prove(info, self.source.name)
+        _Proof(self.source.name).of(self.tensors.values())
         return self
 
 
-def _prove(info: TensorInfo, where: str) -> None:
-    for part in info.encoding.parts.values():
-        _prove(part, where)
-    name, dtype, shape, extent, stride, storage = info[:6]
-    if shape is None or extent is None:
-        return
-    if min(shape, default=0) < 0:
-        raise FormatError(f"{where}: tensor `{name}` has the impossible shape {shape}")
-    if stride is None:
-        needed = dtype.nbytes(math.prod(shape))
-    elif len(stride) != len(shape) or min(stride, default=0) < 0:
-        raise FormatError(f"{where}: tensor `{name}` has the stride {stride}, which does not fit its shape {shape}")
-    else:
-        needed = dtype.nbytes(span(shape, stride))
-    source, offset, size = extent
-    if needed != size:
-        raise FormatError(
-            f"{where}: tensor `{name}` takes {size:,} bytes, but {shape} of {dtype} need {needed:,}; "
-            "the file is damaged"
-        )
-    if offset < 0 or offset + size > source.size:
-        raise FormatError(
-            f"{where}: tensor `{name}` ends at byte {offset + size:,}, but {source.name} has {source.size:,}; "
+def shown(name: str) -> str:
+    """A name as an error's text has it: on one line, and cut where it is long."""
+    cut = name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…"
+    return cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
+
+
+class _Proof:
+    """That tensors are where they say. What dtype, shape and stride need is found once for each: tensors have few."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._composed: set[int] = set()
+        self._sizes: dict[tuple[Any, ...], int] = {}
+
+    def of(self, infos: Iterable[TensorInfo]) -> None:
+        sizes = self._sizes
+        for info in infos:
+            _, dtype, shape, extent, stride, storage, _, _, encoding = info
+            if encoding.parts and id(info) not in self._composed:
+                self._composed.add(id(info))
+                self.of(encoding.parts.values())
+            if shape is None:
+                continue
+            key = (dtype, shape, stride)
+            if (needed := sizes.get(key)) is None:
+                needed = sizes[key] = self._size(info)
+            if extent is None:
+                continue
+            source, offset, size = extent
+            if needed != size or offset < 0 or offset + size > source.size:
+                raise self._misplaced(info, needed, extent)
+            if storage is not None and not storage.offset <= offset <= offset + size <= storage.offset + storage.size:
+                raise FormatError(
+                    f"{self._where}: tensor `{shown(info.name)}` reaches to byte {offset + size - storage.offset:,} "
+                    f"of a storage of {storage.size:,}; the file is damaged"
+                )
+
+    def _size(self, info: TensorInfo) -> int:
+        """The bytes from the first to the last element of a tensor of that dtype, shape and stride."""
+        where, shape, stride = f"{self._where}: tensor `{shown(info.name)}`", info.shape or (), info.stride
+        if len(shape) > _MOST_DIMENSIONS or not 0 <= min(shape, default=0) <= max(shape, default=0) < _MOST_ELEMENTS:
+            raise FormatError(f"{where} has the impossible shape {shown(str(shape))}")
+        if stride is None:
+            return info.dtype.nbytes(math.prod(shape))
+        if len(stride) != len(shape) or min(stride, default=0) < 0:
+            if info.extent is None:
+                return 0
+            raise FormatError(f"{where} has the stride {stride}, which does not fit its shape {shape}")
+        return info.dtype.nbytes(span(shape, stride))
+
+    def _misplaced(self, info: TensorInfo, needed: int, extent: Extent) -> FormatError:
+        source, offset, size = extent
+        where = f"{self._where}: tensor `{shown(info.name)}`"
+        if needed != size:
+            return FormatError(
+                f"{where} takes {size:,} bytes, but {info.shape} of {info.dtype} need {needed:,}; the file is damaged"
+            )
+        return FormatError(
+            f"{where} ends at byte {offset + size:,}, but {source.name} has {source.size:,}; "
             "it is truncated or still being written"
-        )
-    if storage is not None and not storage.offset <= offset <= offset + size <= storage.offset + storage.size:
-        raise FormatError(
-            f"{where}: tensor `{name}` reaches to byte {offset + size - storage.offset:,} of a storage of "
-            f"{storage.size:,}; the file is damaged"
         )
 
 

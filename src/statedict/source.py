@@ -1,5 +1,7 @@
 """Where bytes come from: `Source.read_at` over files and bytes, and `Extent`, a stretch of a source."""
 
+import bisect
+import itertools
 import os
 import threading
 import zlib
@@ -32,9 +34,17 @@ class Source(ABC):
         self.readinto_at(offset, memoryview(buffer))
         return bytes(buffer)
 
+    def head(self, size: int) -> bytes:
+        """The first `size` bytes, or all where there are fewer: what tells what follows."""
+        return self.read_at(0, min(size, self.size))
+
     def located(self, offset: int) -> "tuple[Source, int]":
         """The outermost source that holds the byte at `offset` unchanged, and where in it."""
         return self, offset
+
+    def sibling(self, name: str) -> "Source":
+        """The file of that name in the same folder, for formats of several files. Raises FormatError otherwise."""
+        raise FormatError(f"{self.name}: refers to the file `{name}`, but only a file in a folder has others beside it")
 
     def ends_before(self, end: int) -> FormatError:
         """The error that says that bytes up to `end` were expected and are not there."""
@@ -90,12 +100,56 @@ class FileSource(Source):
                 return data
         return super().read_at(offset, size)
 
+    def sibling(self, name: str) -> Source:
+        if not _is_plain(name):
+            raise FormatError(f"{self.name}: refers to the file `{name}` in another folder, which is not followed")
+        return FileSource(self.path.with_name(name))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return FileSource, (str(self.path.absolute()),)
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
+
+
+class Folder(Source):
+    """A folder, for formats of several files: the names of its files, and each as a `sibling`. It has no bytes."""
+
+    __slots__ = ("names", "path")
+
+    names: tuple[str, ...]
+    """Its files, sorted; folders in it end in "/"."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.name = os.fspath(path)
+        self.size = 0
+        try:
+            entries = list(os.scandir(self.path))
+        except OSError as error:
+            raise ReadError(f"{self.name}: cannot be opened: {_reason(error)}") from error
+        self.names = tuple(sorted(entry.name + "/" * entry.is_dir() for entry in entries))
+
+    def sibling(self, name: str) -> Source:
+        if not _is_plain(name):
+            raise FormatError(f"{self.name}: refers to the file `{name}` in another folder, which is not followed")
+        return FileSource(self.path / name)
+
+    def folder(self, name: str) -> "Folder":
+        """The folder of that name in it."""
+        if not _is_plain(name):
+            raise FormatError(f"{self.name}: refers to `{name}` in another folder, which is not followed")
+        return Folder(self.path / name)
+
+    def head(self, size: int) -> bytes:
+        return b""
+
+    def readinto_at(self, offset: int, buffer: memoryview) -> None:
+        raise ReadError(f"{self.name}: is a folder, which has no bytes of its own")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Folder, (str(self.path.absolute()),)
 
 
 class BytesSource(Source):
@@ -132,7 +186,19 @@ class InflatedSource(Source):
         self.name = name
         self.size = size
         self._lock = threading.Lock()
-        self._rewind()
+        self._decoder: Any = None  # made when it is needed: an archive may have 60,000 members
+        self._consumed = 0
+        self._position = 0
+
+    def head(self, size: int) -> bytes:
+        """The first bytes, for which no more than about as many are read, and nothing is kept."""
+        size = min(size, self.size)
+        packed = self._packed.source.read_at(self._packed.offset, min(self._packed.size, size + 1024))
+        try:
+            plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size) if size else b""
+        except zlib.error:
+            plain = b""
+        return plain if len(plain) == size else self.read_at(0, size)
 
     def _rewind(self) -> None:
         self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -161,7 +227,7 @@ class InflatedSource(Source):
 
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
         with self._lock:
-            if offset < self._position:
+            if self._decoder is None or offset < self._position:
                 self._rewind()
             while self._position < offset:
                 self._next(min(self._BLOCK, offset - self._position))
@@ -170,9 +236,58 @@ class InflatedSource(Source):
                 plain = self._next(len(buffer) - done)
                 buffer[done : done + len(plain)] = plain
                 done += len(plain)
+            if self._position == self.size:
+                self._decoder = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return InflatedSource, (self._packed, self.size, self.name)
+
+
+class PartSource(Source):
+    """A stretch of another source as a source: a file within a file."""
+
+    __slots__ = ("_extent",)
+
+    def __init__(self, extent: "Extent", name: str) -> None:
+        self._extent = extent
+        self.name = name
+        self.size = extent.size
+
+    def located(self, offset: int) -> tuple[Source, int]:
+        return self._extent.source.located(self._extent.offset + offset)
+
+    def readinto_at(self, offset: int, buffer: memoryview) -> None:
+        if offset + len(buffer) > self.size:
+            raise self.ends_before(offset + len(buffer))
+        self._extent.source.readinto_at(self._extent.offset + offset, buffer)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PartSource, (self._extent, self.name)
+
+
+class JoinedSource(Source):
+    """Several extents, one after the other, as one run of bytes: a tensor that was written in pieces."""
+
+    __slots__ = ("_ends", "_pieces")
+
+    def __init__(self, pieces: "tuple[Extent, ...]", name: str) -> None:
+        self._pieces = pieces
+        self._ends = list(itertools.accumulate(piece.size for piece in pieces))
+        self.name = name
+        self.size = self._ends[-1] if pieces else 0
+
+    def readinto_at(self, offset: int, buffer: memoryview) -> None:
+        if offset + len(buffer) > self.size:
+            raise self.ends_before(offset + len(buffer))
+        done, at = 0, bisect.bisect_right(self._ends, offset)
+        while done < len(buffer):
+            piece, end = self._pieces[at], self._ends[at]
+            part = buffer[done : done + end - (offset + done)]
+            piece.source.readinto_at(piece.offset + piece.size - end + offset + done, part)
+            done, at = done + len(part), at + 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return JoinedSource, (self._pieces, self.name)
 
 
 class Extent(NamedTuple):
@@ -185,6 +300,11 @@ class Extent(NamedTuple):
     def read(self) -> bytes:
         """All of its bytes."""
         return self.source.read_at(self.offset, self.size)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it is the name of something in a folder, and no path that leads out of it."""
+    return name == Path(name).name != "" and name != ".." and "\0" not in name
 
 
 def _reason(error: OSError) -> str:
