@@ -4,14 +4,13 @@ import difflib
 import os
 from pathlib import Path
 
-from statedict.build import build
-from statedict.module import Module
-
 from statedict import collector, formats
-from statedict.errors import ReadError, StatedictError
+from statedict.build import build
+from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS, Limits
-from statedict.source import BytesSource, FileSource, Source
+from statedict.module import Module
+from statedict.source import BytesSource, FileSource, Folder, Source
 
 Checkpoint = str | os.PathLike[str] | bytes | Source
 
@@ -33,7 +32,8 @@ def open(
     there is no `key`.
     """
     with collector.paused():
-        index = read_index(checkpoint, format=format, limits=limits)
+        source, key = entered(checkpoint, key)
+        index = read_index(source, format=format, limits=limits)
         module = build(index)
     return module if key is None else _part(module, key, index.source.name)
 
@@ -43,19 +43,17 @@ def read_index(checkpoint: Checkpoint, *, format: str | None = None, limits: Lim
     return formats.read(_source(checkpoint), limits, format)
 
 
+def entered(checkpoint: Checkpoint, key: str | None) -> tuple[Source, str | None]:
+    """The source to read, and what is left of `key`: of a folder whose weights lie in folders, it first names one."""
+    return formats.entered(_source(checkpoint), key)
+
+
 def _source(checkpoint: Checkpoint) -> Source:
     if isinstance(checkpoint, Source):
         return checkpoint
     if isinstance(checkpoint, bytes):
         return BytesSource(checkpoint)
-    path = Path(checkpoint)
-    if path.is_dir():
-        names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-        held = (
-            f"name one of its files: {', '.join(names[:5])}{', …' * (len(names) > 5)}" if names else "it holds no files"
-        )
-        raise ReadError(f"{path}: is a folder, but one file is read at a time; {held}")
-    return FileSource(checkpoint)
+    return Folder(checkpoint) if Path(checkpoint).is_dir() else FileSource(checkpoint)
 
 
 def _part(module: Module, key: str, where: str) -> Module:

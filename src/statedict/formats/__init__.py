@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from statedict.errors import FormatError, UnknownFormatError
-from statedict.index import Index
+from statedict.index import Index, shown
 from statedict.limits import Limits
-from statedict.source import Source
+from statedict.source import Folder, Source
 
 
 class Reader(Protocol):
@@ -24,35 +24,88 @@ class Format:
 
     name: str
     module: str
+    signs: tuple["Sign", ...]
+    """What a file of it begins with: one of these. Where it does, the module is loaded and asked."""
     suffixes: tuple[str, ...]
     about: str
+    extra: str | None = None
+    """What to install for some of its values, where the core does not do: `pip install statedict[EXTRA]`."""
+
+    folders: bool = False
+    """Whether it may be a folder, too."""
 
     def reader(self) -> Reader:
         """The module that reads it."""
         return cast("Reader", importlib.import_module(f"statedict.formats.{self.module}"))
 
 
+Sign = tuple[int, bytes]
+"""Bytes at an offset."""
+
+_ZIP = ((0, b"PK\x03\x04"), (0, b"PK\x05\x06"))
+_PICKLE = ((0, b"\x80"),)
+_MAP = tuple((0, bytes([first])) for first in (*range(0x80, 0x90), *range(0xC7, 0xCA), 0xDE, 0xDF))
+
 FORMATS = (
-    Format("safetensors", "safetensors", (".safetensors",), "safetensors, by any writer"),
-    Format("torch", "torch_zip", (".pt", ".pth", ".bin", ".ckpt"), "`torch.save` since PyTorch 1.6 (zip)"),
+    Format("safetensors", "safetensors", ((8, b"{"),), (".safetensors",), "safetensors, by any writer"),
+    Format(
+        "torchscript",
+        "torchscript",
+        _ZIP,
+        (".pt", ".pth", ".jit", ".ptl"),
+        "TorchScript, as `torch.jit.save` writes it",
+    ),
+    Format("pt2", "pt2", _ZIP, (".pt2",), "`torch.export.save`"),
+    Format("torch", "torch_zip", _ZIP, (".pt", ".pth", ".bin", ".ckpt"), "`torch.save` since PyTorch 1.6 (zip)"),
     Format(
         "torch legacy",
         "torch_stream",
+        (*_PICKLE, (0, b"L")),
         (".pt", ".pth", ".bin", ".ckpt"),
         "`torch.save` before PyTorch 1.6 (pickles in a row)",
     ),
-    Format("torch tar", "torch_tar", (".pt", ".pth"), "`torch.save` of PyTorch 0.1 (tar)"),
-    Format("pickle", "pickled", (".pkl", ".pickle"), "`pickle.dump` of tensors or numpy arrays"),
+    Format("torch tar", "torch_tar", ((257, b"ustar"),), (".pt", ".pth"), "`torch.save` of PyTorch 0.1 (tar)"),
+    Format("gguf", "gguf", ((0, b"GGUF"),), (".gguf",), "GGUF, as llama.cpp has it; splits too", extra="gguf"),
+    Format("onnx", "onnx", ((0, b"\x08"),), (".onnx",), "ONNX"),
+    Format("npz", "npz", _ZIP, (".npz",), "`numpy.savez`"),
+    Format("npy", "npy", ((0, b"\x93NUMPY"),), (".npy",), "`numpy.save`"),
+    Format("keras", "keras", _ZIP, (".keras",), "Keras 3's `model.save`", extra="hdf5"),
+    Format(
+        "hdf5",
+        "hdf5",
+        ((0, b"\x89HDF"), (0, b"MATLAB 7.3")),
+        (".h5", ".hdf5"),
+        "HDF5: Keras's weights and whole models, and others",
+        extra="hdf5",
+    ),
+    Format("msgpack", "msgpack", _MAP, (".msgpack",), "Flax's msgpack"),
+    Format("dcp", "dcp", (), (), "folders that `torch.distributed.checkpoint.save` wrote", folders=True),
+    Format(
+        "dcp safetensors",
+        "dcp_safetensors",
+        (),
+        (),
+        "the same, written by its `HuggingFaceStorageWriter`",
+        folders=True,
+    ),
+    Format(
+        "folder",
+        "sharded",
+        ((0, b"{"),),
+        (".index.json",),
+        "folders of safetensors or `torch.save` files",
+        folders=True,
+    ),
+    Format("pickle", "pickled", _PICKLE, (".pkl", ".pickle"), "`pickle.dump` of tensors or numpy arrays"),
 )
 
 _HEAD = 512
+_MOST_NAMES = 6
+"""Of a folder's files that an error names."""
 _NOT_WEIGHTS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
     (b"<!DOCTYPE", "a web page: the download went wrong, fetch the file itself"),
     (b"<html", "a web page: the download went wrong, fetch the file itself"),
-    (b"GGUF", "a GGUF file, which this version does not read yet"),
-    (b"\x89HDF", "an HDF5 file, which this version does not read yet"),
-    (b"\x93NUMPY", "a NumPy array, which this version does not read yet"),
 )
 
 
@@ -63,12 +116,12 @@ def read(source: Source, limits: Limits, name: str | None = None) -> Index:
     """
     if name is not None:
         return _named(name, source).reader().read(source, limits)
-    if source.size == 0:
+    if source.size == 0 and not isinstance(source, Folder):
         raise UnknownFormatError(
             f"{source.name}: is empty (0 bytes), so it holds no checkpoint; fetch or save it again"
         )
-    head = source.read_at(0, min(_HEAD, source.size))
-    claims = [entry for entry in FORMATS if entry.reader().sniff(head, source)]
+    head = source.head(_HEAD)
+    claims = _claims(source, head)
     if len(claims) > 1:
         suffix = source.name[source.name.rfind(".") :].lower()
         claims = [entry for entry in claims if suffix in entry.suffixes] or claims
@@ -80,6 +133,24 @@ def read(source: Source, limits: Limits, name: str | None = None) -> Index:
     return claims[0].reader().read(source, limits)
 
 
+def entered(source: Source, key: str | None) -> tuple[Source, str | None]:
+    """The folder that `key` begins with, and the rest of it, where weights lie only in the folders of a folder."""
+    while key and isinstance(source, Folder) and not _claims(source, b""):
+        name, _, rest = key.partition(".")
+        if name + "/" not in source.names:
+            break
+        source, key = source.folder(name), rest or None
+    return source, key
+
+
+def _claims(source: Source, head: bytes) -> list[Format]:
+    if isinstance(source, Folder):
+        possible = [entry for entry in FORMATS if entry.folders]
+    else:
+        possible = [e for e in FORMATS if any(head.startswith(sign, offset) for offset, sign in e.signs)]
+    return [entry for entry in possible if entry.reader().sniff(head, source)]
+
+
 def _named(name: str, source: Source) -> Format:
     for entry in FORMATS:
         if entry.name == name:
@@ -89,6 +160,8 @@ def _named(name: str, source: Source) -> Format:
 
 
 def _unknown(source: Source, head: bytes) -> UnknownFormatError:
+    if isinstance(source, Folder):
+        return _no_weights(source)
     for start, what in _NOT_WEIGHTS:
         if head.lower().startswith(start.lower()):
             return UnknownFormatError(f"{source.name}: {what}")
@@ -100,4 +173,18 @@ def _unknown(source: Source, head: bytes) -> UnknownFormatError:
     return UnknownFormatError(
         f"{source.name}: begins with `{shown}`, which is no checkpoint format that statedict knows "
         f"({', '.join(entry.name for entry in FORMATS)})"
+    )
+
+
+def _no_weights(folder: Folder) -> UnknownFormatError:
+    names = [name.removesuffix("/") for name in folder.names if name.endswith("/") and not name.startswith(".")]
+    inside = [f"`{folder.path / name}`" for name in names if _claims(folder.folder(name), b"")]
+    held = inside or [f"`{shown(name)}`" for name in folder.names]
+    few = ", ".join(held[:_MOST_NAMES]) + ", …" * (len(held) > _MOST_NAMES)
+    if inside:
+        return UnknownFormatError(
+            f"{folder.name}: weights lie only in the folders in it: open {few}, or name it as key"
+        )
+    return UnknownFormatError(
+        f"{folder.name}: a folder without weights that statedict knows: it holds {few or 'nothing'}"
     )

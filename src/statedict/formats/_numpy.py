@@ -1,24 +1,27 @@
 """What numpy's pickles call to rebuild arrays and scalars, as descriptions: `_reconstruct`, `scalar`, `_frombuffer`."""
 
+import math
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from statedict.dtypes import DTYPES, DType
-from statedict.formats._pickle import is_class
+from statedict.errors import FormatError
+from statedict.formats._pickle import is_class, spend
 from statedict.formats._stored import Storage, StoredTensor, integers
 from statedict.index import contiguous
-from statedict.narrow import is_tuple
+from statedict.narrow import is_list, is_tuple
 from statedict.opaque import Opaque
 from statedict.source import BytesSource, Extent
 
-_CODES = {
+CODES = {
     **{f"f{size}": f"float{size * 8}" for size in (2, 4, 8)},
     **{f"{code}{size}": f"{name}{size * 8}" for code, name in (("i", "int"), ("u", "uint")) for size in (1, 2, 4, 8)},
     "c8": "complex64",
     "c16": "complex128",
     "b1": "bool",
 }
+"""The element type of each of numpy's codes, without its byte order."""
 _SCALARS = {
     "float16": "e",
     "float32": "f",
@@ -57,7 +60,7 @@ class NumpyDType:
 
     @property
     def dtype(self) -> DType:
-        return DTYPES[_CODES.get(self.code, self.code)]
+        return DTYPES[CODES.get(self.code, self.code)]
 
 
 class NumpyArray:
@@ -71,14 +74,35 @@ class NumpyArray:
     def __setstate__(self, state: Any) -> None:
         try:
             _version, shape, dtype, fortran, data = state
-            self.value = _array(data, dtype, shape, "F" if fortran else "C")
-        except (TypeError, ValueError, KeyError):
+            if is_list(data):
+                spend(len(data))
+                self.value = nested(data, integers(shape))
+            else:
+                self.value = _array(data, dtype, shape, "F" if fortran else "C")
+        except FormatError:
+            raise
+        except (TypeError, ValueError, KeyError, AttributeError):
             self.value = Opaque("numpy.ndarray", (), state=state)
+
+
+def nested(values: list[Any], shape: tuple[int, ...]) -> Any:
+    """The values of an array, row by row, in lists as deep as it has dimensions; the only one where it has none.
+
+    Raises ValueError where they are not as many as the shape says.
+    """
+    if math.prod(shape) != len(values):
+        raise ValueError("not an array's values")
+    if not values:
+        return []  # also of (1_000_000_000, 0)
+    for size in shape[:0:-1]:
+        values = [values[first : first + size] for first in range(0, len(values), size)]
+    return values if shape else values[0]
 
 
 def _array(data: Any, dtype: NumpyDType, shape: Any, order: str = "C") -> StoredTensor:
     kind, size = dtype.dtype, integers(shape)
     if isinstance(data, str):
+        spend(len(data))
         data = data.encode("utf-8", "surrogateescape")
     if not isinstance(data, bytes | bytearray):
         raise TypeError("not bytes")
@@ -91,8 +115,17 @@ def _array(data: Any, dtype: NumpyDType, shape: Any, order: str = "C") -> Stored
 
 def _scalar(dtype: NumpyDType, data: Any = b"") -> Any:
     if isinstance(data, str):
+        spend(len(data))
         data = data.encode("utf-8", "surrogateescape")
-    values = struct.unpack((">" if dtype.order == ">" else "<") + _SCALARS[dtype.dtype.name], data)
+    return scalar(dtype.dtype, data, dtype.order == ">")
+
+
+def scalar(dtype: DType, data: bytes, big_endian: bool = False) -> Any:
+    """The value in the bytes of one element. Raises KeyError where Python has no such type, ValueError otherwise."""
+    code = (">" if big_endian else "<") + _SCALARS[dtype.name]
+    if struct.calcsize(code) != len(data):
+        raise ValueError("not one scalar")
+    values = struct.unpack(code, data)
     return complex(*values) if len(values) == 2 else values[0]
 
 

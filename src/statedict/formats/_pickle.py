@@ -6,29 +6,35 @@ pickle can neither run on behind its end nor make the unpickler allocate for a m
 are those of the standard library's `pickletools`.
 """
 
+import _compat_pickle
 import io
 import pickle
 import re
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeGuard
 
 from statedict.errors import FormatError, LimitError
 from statedict.limits import Limits
-from statedict.narrow import is_dict
+from statedict.narrow import is_container, is_dict, is_tuple
 from statedict.opaque import Opaque
 from statedict.source import Source
 
-# Runs of opcodes whose length the opcode alone tells. LONG_BINPUT only below 2**20: larger indices are looked at.
+# Runs of opcodes whose length the opcode alone tells, and of short texts, one way for each length: a regular expression
+# cannot count. LONG_BINPUT only below 2**20: larger indices are looked at.
+_TEXTS = b"|".join(b"%b\0\0\0.{%d}" % (re.escape(bytes([size])), size) for size in range(64))
 _PLAIN = re.compile(
-    rb"(?:[()012}\]abdelostuNQR\x81\x85-\x89\x8f-\x94\x97\x98]|[Khq\x80\x82].|[M\x83].{2}|[Jj\x84].{4}|r.{2}[\x00-\x0f]\x00"
-    rb"|[G\x95].{8})*",
+    rb"(?:[()012}\]abdelostuNQR\x81\x85-\x89\x8f-\x94\x97\x98]|[Khq\x80].|M.{2}|[Jj].{4}|r.{2}[\x00-\x0f]\x00|G.{8}|"
+    rb"X(?:" + _TEXTS + rb"))*+",
     re.DOTALL,
 )
 _LINES = {b: count for count, ops in ((1, b"SVILFPgp"), (2, b"ci")) for b in ops}
 _COUNTED = {b: width for width, ops in ((1, b"UC\x8c\x8a"), (4, b"TBX\x8b"), (8, b"\x8d\x8e\x96")) for b in ops}
-_FIXED = {b: size for size, ops in ((2, b"Khq\x80\x82"), (3, b"M\x83"), (5, b"Jjr\x84"), (9, b"G\x95")) for b in ops}
-_STOP, _LONG_BINPUT, _PUT = b".rp"
+_FIXED = {b: size for size, ops in ((2, b"Khq\x80"), (3, b"M"), (5, b"Jjr"), (9, b"G\x95")) for b in ops}
+_STOP, _LONG_BINPUT, _PUT, _FRAME = b".rp\x95"
+_EXTENSIONS = b"\x82\x83\x84"
 _LONGEST_LINE = 1 << 20
+_SMALL_MEMO = 1 << 10
 
 
 class _Short(Exception):  # noqa: N818 - a signal, not an error
@@ -41,8 +47,8 @@ class _Short(Exception):  # noqa: N818 - a signal, not an error
 def scan(data: bytes, position: int, where: str, most: int) -> int:
     """The end of the pickle in `data` that has been walked up to `position`; `_Short` where its bytes do not suffice.
 
-    `most` bounds the memo's indices: no honest pickle has more entries than bytes. Raises FormatError at what is no
-    opcode, LimitError at a memo index over `most`.
+    `most` bounds the length of a frame. Raises FormatError at what is no opcode, LimitError at a frame longer than
+    `most` and at a memo index beyond the bytes before it, of which no honest pickle has any.
     """
     plain, size = _PLAIN.match, len(data)
     while True:
@@ -62,14 +68,23 @@ def scan(data: bytes, position: int, where: str, most: int) -> int:
         elif (fixed := _FIXED.get(opcode)) is not None:
             end = position + fixed
         else:
-            raise FormatError(
-                f"{where}: byte {position:,} of a pickle is no opcode ({opcode:#04x}); the file is damaged"
-            )
+            raise _no_opcode(opcode, position, where)
         if end > size:
             raise _Short(position)
-        if opcode in (_LONG_BINPUT, _PUT) and _memo_index(data[position:end]) > most:
-            raise LimitError(f"{where}: byte {position:,} of a pickle asks for a larger memo than the file has bytes")
+        if opcode in (_LONG_BINPUT, _PUT) and _memo_index(data[position:end]) > max(position, _SMALL_MEMO):
+            raise LimitError(f"{where}: byte {position:,} of a pickle asks for a larger memo than it can have filled")
+        if opcode == _FRAME and int.from_bytes(data[position + 1 : end], "little") > most:
+            raise LimitError(f"{where}: byte {position:,} of a pickle asks for a longer frame than the file has bytes")
         position = end
+
+
+def _no_opcode(opcode: int, position: int, where: str) -> FormatError:
+    if opcode in _EXTENSIONS:  # copyreg's registry may hold real classes: nothing is ever looked up there
+        return FormatError(
+            f"{where}: byte {position:,} of a pickle names a class by a number that only the program that saved it "
+            "knows; save it again without `copyreg.add_extension`"
+        )
+    return FormatError(f"{where}: byte {position:,} of a pickle is no opcode ({opcode:#04x}); the file is damaged")
 
 
 def _after_lines(data: bytes, position: int, lines: int, where: str) -> int:
@@ -91,27 +106,29 @@ def _memo_index(operation: bytes) -> int:
     return int(digits) if digits.isdigit() and len(digits) < 20 else 1 << 64
 
 
-def read_pickle(source: Source, offset: int, limits: Limits, piece: int = 1 << 16) -> tuple[bytes, int]:
+def read_pickle(
+    source: Source, offset: int, limits: Limits, piece: int = 1 << 16, where: str = ""
+) -> tuple[bytes, int]:
     """The bytes of the pickle at `offset` and where it ends: reads on until its STOP, first `piece` bytes, then more.
 
     Raises FormatError where the source ends before the pickle does, LimitError over `limits.header_bytes`.
     """
+    where = where or source.name
     data, position = b"", 0
     while True:
         end = offset + len(data)
-        take = min(piece, source.size - end)
+        take = min(piece, source.size - end, limits.header_bytes - len(data))
         data += source.read_at(end, take)
         try:
-            stop = scan(data, position, source.name, source.size)
+            stop = scan(data, position, where, source.size)
         except _Short as short:
-            if take == 0:
+            if offset + len(data) >= source.size:
                 raise FormatError(
-                    f"{source.name}: ends within a pickle, at byte {source.size:,}; "
-                    "it is truncated or still being written"
+                    f"{where}: ends within a pickle, at byte {source.size:,}; it is truncated or still being written"
                 ) from None
             if len(data) >= limits.header_bytes:
                 raise LimitError(
-                    f"{source.name}: a pickle of more than {limits.header_bytes:,} bytes; "
+                    f"{where}: a pickle of more than {limits.header_bytes:,} bytes; "
                     "raise `Limits.header_bytes` if you trust it"
                 ) from None
             position = short.position
@@ -154,6 +171,21 @@ class Stub(Opaque):
             self.items = {}
         self.items[key] = value
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the called result would be: `functools.partial(C.__new__, C, x)()`, as pickle writes it, is a `C(x)`."""
+        if self.name == "functools.partial" and is_tuple(self.state) and len(self.state) == 4:
+            _, bound, named, _ = self.state
+            if is_tuple(bound) and bound and is_class(bound[0]) and is_dict(named):
+                return bound[0](*bound[1:], *args, **named, **kwargs)
+        return described(f"{self.name}()", (self, *args), kwargs)
+
+
+def described(full_name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Stub:
+    """The description of a call, ready to be given a state and items."""
+    made = object.__new__(Stub)
+    Opaque.__init__(made, full_name, args, kwargs)
+    return made
+
 
 def is_class(value: object) -> TypeGuard[type[Stub]]:
     """Whether `value` stands for a class or function that a pickle names."""
@@ -176,32 +208,66 @@ def constructor(full_name: str, make: Callable[..., Any]) -> type:
     def new(_cls: type, *args: Any, **kwargs: Any) -> Any:
         try:
             return make(*args, **kwargs)
+        except FormatError:
+            raise
         except (TypeError, ValueError, AttributeError, KeyError, IndexError):
-            return Opaque(full_name, args, kwargs)  # not the arguments that this function takes: say what was asked
+            return described(full_name, args, kwargs)  # not what this function takes: say what was asked
 
     return type("Stub", (Stub,), {"__slots__": (), "__new__": new, "full_name": full_name})
 
 
+class _Budget:
+    """How many values and bytes a pickle may still copy by what it calls: four times what it is long, else a bomb."""
+
+    __slots__ = ("left", "where")
+
+    def __init__(self, where: str, size: int) -> None:
+        self.where = where
+        self.left = 4 * size
+
+
+_budget = ContextVar[_Budget]("_budget")
+
+
+def spend(size: int) -> None:
+    """Count what a function in `known` copies of its arguments. Raises LimitError when the pickle overdoes it.
+
+    A pickle can refer to one long value over and over, at three bytes each time.
+    """
+    budget = _budget.get()
+    budget.left -= size
+    if budget.left < 0:
+        raise LimitError(f"{budget.where}: its pickle copies its values over and over; it is a bomb")
+
+
 def _ordered_dict(items: Any = ()) -> PickledDict:
+    spend(len(items))
     return PickledDict(items)
 
 
 def _default_dict(_factory: Any = None, items: Any = ()) -> PickledDict:
-    return PickledDict(items)
+    return _ordered_dict(items)
 
 
 def _bytes_of(text: str | bytes = b"", encoding: str = "latin1") -> bytes:
     if isinstance(text, bytes):
         return text
+    spend(len(text))
     return text.encode({"latin1": "latin1", "latin-1": "latin1", "ascii": "ascii"}.get(encoding, "utf-8"))
 
 
+def _bytearray_of(text: str | bytes = b"", encoding: str = "latin1") -> bytearray:
+    spend(len(text))
+    return bytearray(_bytes_of(text, encoding))
+
+
 def _checked(kind: type, *accepted: type) -> Callable[..., Any]:
-    """`kind(argument)`, only for what costs no more memory than the pickle already took (`bytearray(10**12)` does)."""
+    """`kind(argument)`, only for what copies what the pickle already holds (`bytearray(10**12)` does not)."""
 
     def make(*args: Any) -> Any:
         if len(args) > 2 or not all(type(argument) in accepted for argument in args):
             raise TypeError
+        spend(sum(len(argument) for argument in args if is_container(argument)))
         return kind(*args)
 
     return make
@@ -221,7 +287,7 @@ BUILTINS: Mapping[str, Callable[..., Any]] = {
     "copyreg._reconstructor": _reconstructor,
     "_codecs.encode": _bytes_of,
     "builtins.bytes": _bytes_of,
-    "builtins.bytearray": _bytes_of,
+    "builtins.bytearray": _bytearray_of,
     "builtins.dict": _checked(dict, list, tuple, dict),
     "builtins.list": _checked(list, list, tuple),
     "builtins.tuple": _checked(tuple, list, tuple),
@@ -229,7 +295,8 @@ BUILTINS: Mapping[str, Callable[..., Any]] = {
     "builtins.frozenset": _checked(frozenset, list, tuple),
     "builtins.complex": _checked(complex, int, float),
 }
-_OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "exceptions": "builtins"}
+_OLD_NAMES = _compat_pickle.NAME_MAPPING
+_OLD_MODULES = _compat_pickle.IMPORT_MAPPING
 _MOST_CLASSES = 10_000
 
 
@@ -247,13 +314,16 @@ class Unpickler(pickle.Unpickler):
         # Python 2 wrote bytes as text: surrogates let them be turned back.
         super().__init__(buffered, encoding="utf-8", errors="surrogateescape", buffers=())
         self._known = known
-        self._persistent = persistent
+        self.persistent_load = persistent
         self._classes: dict[str, type] = {}
         self._where = where
+        self._old_names = data[:1] != b"\x80" or data[1] < 3  # then Python 2's names stand for Python 3's
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        module = _OLD_MODULES.get(module_name, module_name)
-        full_name = f"{module}.{global_name}"
+        if self._old_names:
+            module_name, global_name = _OLD_NAMES.get((module_name, global_name), (module_name, global_name))
+            module_name = _OLD_MODULES.get(module_name, module_name)
+        full_name = f"{module_name}.{global_name}"
         if (found := self._classes.get(full_name)) is None:
             if len(self._classes) >= _MOST_CLASSES:
                 raise LimitError(f"{self._where}: a pickle names more than {_MOST_CLASSES:,} classes")
@@ -265,15 +335,13 @@ class Unpickler(pickle.Unpickler):
             self._classes[full_name] = found
         return found
 
-    def persistent_load(self, pid: Any) -> Any:
-        return self._persistent(pid)
-
 
 def load(data: bytes, where: str, known: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any]) -> Any:
     """The object graph of a scanned pickle, with descriptions for everything that is no plain Python value.
 
     Raises FormatError, naming `where`, when the pickle contradicts itself.
     """
+    outer = _budget.set(_Budget(where, len(data)))
     try:
         return Unpickler(data, known, persistent, where).load()
     except FormatError:
@@ -282,6 +350,8 @@ def load(data: bytes, where: str, known: Mapping[str, Callable[..., Any]], persi
         raise LimitError(f"{where}: its pickle asks for more memory than there is") from None
     except Exception as error:
         raise FormatError(f"{where}: its pickle is damaged: {_first_line(error)}") from error
+    finally:
+        _budget.reset(outer)
 
 
 def _first_line(error: Exception) -> str:

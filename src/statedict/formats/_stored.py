@@ -1,12 +1,11 @@
 """A tensor and its storage as a pickle describes them, before anyone knows under which name they stand."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from statedict.dtypes import DTYPES, DType
 from statedict.formats._pickle import is_class
-from statedict.narrow import is_tuple
+from statedict.narrow import is_dict, is_tuple
 from statedict.opaque import Opaque
 from statedict.source import Extent
 
@@ -32,12 +31,15 @@ STORAGES = {
     "_Untyped": "uint8",
 }
 """PyTorch's storage classes, without "Storage": the element type of each."""
+_MOST_DIMENSIONS = 64
+_MOST_STATES = 100
+_MOST = 1 << 63
 
 
 class Storage:
     """One allocation that a pickle refers to. `extent` is None until the reader knows where its bytes lie."""
 
-    __slots__ = ("big_endian", "device", "dtype", "extent", "numel")
+    __slots__ = ("_whole", "big_endian", "device", "dtype", "extent", "numel")
 
     def __init__(
         self, dtype: DType, numel: int, device: str, extent: Extent | None = None, big_endian: bool = False
@@ -47,15 +49,41 @@ class Storage:
         self.device = device
         self.extent = extent
         self.big_endian = big_endian and dtype.itemsize > 1
+        self._whole: StoredTensor | None = None
+
+    def nbytes(self, numel: int) -> int:
+        """Bytes of so many of its elements; those packed into bytes are counted as bytes."""
+        return numel * self.dtype.itemsize
+
+    def whole(self) -> "StoredTensor":
+        """All of it as one tensor in a row, always the same: what a storage is shown as where it stands by itself."""
+        if self._whole is None:
+            elements = self.dtype.numel(self.nbytes(self.numel))
+            self._whole = StoredTensor(self, 0, (elements,), (1,), self.dtype)
+        return self._whole
 
     def __setstate__(self, state: Any) -> None:
         """Nothing: a pickle has no business here."""
 
 
 class StoredTensor:
-    """A tensor as a pickle describes it. `special` holds the `Encoding` fields of the few that are not plain."""
+    """A tensor as a pickle describes it.
 
-    __slots__ = ("device", "dtype", "offset", "parameter", "requires_grad", "shape", "special", "storage", "stride")
+    `special` holds the `Encoding` fields of the few that are not plain; `states` what was to be set on it later.
+    """
+
+    __slots__ = (
+        "device",
+        "dtype",
+        "offset",
+        "parameter",
+        "requires_grad",
+        "shape",
+        "special",
+        "states",
+        "storage",
+        "stride",
+    )
 
     def __init__(
         self,
@@ -77,6 +105,7 @@ class StoredTensor:
         self.special = special
         self.device = storage.device if storage else device
         self.parameter = False
+        self.states: tuple[Any, ...] | None = None
 
     def __setstate__(self, state: Any) -> None:
         """Take in what PyTorch 0.1 pickled after the fact, or a subclass's attributes."""
@@ -92,17 +121,17 @@ class StoredTensor:
             )
         elif is_tuple(state) and state and isinstance(state[0], bool):
             self.requires_grad = state[0]
-        elif attributes := Opaque("", (), state=state).attributes:
-            self.add_state(attributes)
+        else:
+            self.add_state(state)
 
-    def add_state(self, attributes: Mapping[str, Any]) -> None:
-        """Record a subclass's attributes: those that are tensors as parts where it stores no bytes of its own."""
-        special = self.special = dict(self.special or {})
-        tensors = {name: value for name, value in attributes.items() if isinstance(value, StoredTensor)}
-        if self.storage is None and self.shape is not None and "parts" not in special and tensors:
-            special["parts"] = tensors
-            attributes = {name: value for name, value in attributes.items() if name not in tensors}
-        special["attributes"] = {**special.get("attributes", {}), **attributes}
+    def add_state(self, state: Any) -> None:
+        """Record what holds attributes: a dict, or a pair of which one is a dict. Raises TypeError at the hundredth."""
+        if not any(is_dict(part) and part for part in (state if is_tuple(state) and len(state) == 2 else (state,))):
+            return
+        states = (*(self.states or ()), state)
+        if len(states) > _MOST_STATES:
+            raise TypeError("a tensor is given one state after the other")
+        self.states = states
 
 
 def dtype_of(value: Any) -> DType:
@@ -124,24 +153,39 @@ def storage_dtype(value: Any) -> DType:
 
 
 def name_of(value: Any) -> str:
+    """The name of a class, a string, or of what was made of a name (`torch.device`). Raises TypeError otherwise."""
     if is_class(value):
         return value.full_name
-    return value if isinstance(value, str) else str(getattr(value, "name", value))
+    name = value.name if isinstance(value, Opaque) else value
+    if not isinstance(name, str):
+        raise TypeError("not a name")
+    return name
+
+
+def count(value: Any) -> int:
+    """A number of elements, proved to be one that PyTorch can count to. Raises TypeError otherwise."""
+    if type(value) is not int or not 0 <= value < _MOST:
+        raise TypeError("not a number of elements")
+    return value
+
+
+def integers(values: tuple[Any, ...]) -> tuple[int, ...]:
+    """A shape or a stride, proved to be of whole numbers that PyTorch can count with. Raises TypeError otherwise."""
+    sum(values)  # refuses, cheaply, tuples in tuples, which may take for ever to look up
+    return _integers(values)
 
 
 @lru_cache(4096)  # tensors have few shapes: looking one up costs a third of checking it
-def integers(values: tuple[Any, ...]) -> tuple[int, ...]:
-    """A shape or a stride, proved to be of whole numbers. Raises TypeError otherwise."""
-    if not is_tuple(values):
-        raise TypeError("not a tuple")
-    for value in values:
-        if type(value) is not int:
-            raise TypeError("not a whole number")
+def _integers(values: tuple[Any, ...]) -> tuple[int, ...]:
+    if not is_tuple(values) or len(values) > _MOST_DIMENSIONS:
+        raise TypeError("no shape")
+    if not all(type(value) is int and -_MOST <= value < _MOST for value in values):
+        raise TypeError("not whole numbers")
     return values
 
 
 def tensor(storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, *_hooks: Any) -> StoredTensor:
     """A strided view of a storage, of the storage's element type. Raises TypeError where the arguments are no view."""
-    if type(storage) is not Storage or type(offset) is not int:
-        raise TypeError("not a storage")
+    if type(storage) is not Storage or type(offset) is not int or not 0 <= offset < _MOST:
+        raise TypeError("not a place in a storage")
     return StoredTensor(storage, offset, integers(size), integers(stride), storage.dtype, bool(requires_grad))

@@ -37,8 +37,7 @@ def _parameter(data: Any = None, requires_grad: Any = True, _hooks: Any = None, 
     made = _copy(data)
     made.requires_grad = bool(requires_grad)
     made.parameter = True
-    if attributes := Opaque("", (), state=state).attributes:
-        made.add_state(attributes)
+    made.add_state(state)
     return made
 
 
@@ -54,6 +53,7 @@ def _copy(tensor: StoredTensor) -> StoredTensor:
         tensor.device,
     )
     made.parameter = tensor.parameter
+    made.states = tensor.states
     return made
 
 
@@ -82,8 +82,7 @@ def _from_type(function: Any, kind: Any, arguments: Any, state: Any) -> StoredTe
         made.parameter = True
     elif name != "torch.Tensor":
         made.special = {**(made.special or {}), "kind": name}
-    if attributes := Opaque("", (), state=state).attributes:
-        made.add_state(attributes)
+    made.add_state(state)
     return made
 
 
@@ -204,6 +203,14 @@ def _as_list(data: Any, *_rest: Any) -> Any:
     return data
 
 
+def _graph_module(body: Any, *_imports: Any) -> Opaque:
+    """A module that `torch.fx` traced: pickled as its attributes and the source of its `forward`."""
+    if not is_dict(body):
+        raise TypeError("no attributes")
+    name = body.get("_graphmodule_cls_name", "GraphModule")
+    return Opaque(f"torch.fx.graph_module.{name if isinstance(name, str) else 'GraphModule'}", (), state=body)
+
+
 _TENSOR_CLASSES = [f"{name}Tensor" for name in ("", *STORAGES)]
 KNOWN: Mapping[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": tensor,
@@ -236,5 +243,6 @@ KNOWN: Mapping[str, Callable[..., Any]] = {
     **{f"torch.{cuda}{name}": _old_tensor for cuda in ("", "cuda.") for name in _TENSOR_CLASSES},
     **{f"torch.jit._pickle.build_{kind}list": _as_list for kind in ("int", "tensor", "double", "bool")},
     "torch.jit._pickle.restore_type_tag": _as_list,
+    "torch.fx.graph_module.reduce_graph_module": _graph_module,
     **NUMPY_KNOWN,
 }

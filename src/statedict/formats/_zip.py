@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 from statedict.errors import FormatError, LimitError
+from statedict.index import shown
 from statedict.limits import Limits
 from statedict.source import Extent, InflatedSource, Source
 
@@ -20,6 +21,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _MAX32 = 0xFFFFFFFF
+_END_OF_DIRECTORY = 1 << 17
 
 
 class Member(Source):
@@ -37,7 +39,11 @@ class Member(Source):
     def located(self, offset: int) -> tuple[Source, int]:
         if self._start < 0:
             self._start = _data_start(self._archive, self._header, self.size, self.name)
-        return self._archive, self._start + offset
+        return self._archive.located(self._start + offset)
+
+    def ends_before(self, end: int) -> FormatError:
+        error = super().ends_before(end)
+        return FormatError(f"{self._archive.name}: {error}")
 
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
         if offset + len(buffer) > self.size:
@@ -54,7 +60,7 @@ def _data_start(archive: Source, header: int, size: int, name: str) -> int:
     start = header + _LOCAL.size + fields[-2] + fields[-1]
     if fields[0] != MAGIC or start + size > archive.size:
         raise FormatError(
-            f"{archive.name}: member `{name}` is not where the archive's directory says; the file is damaged"
+            f"{archive.name}: member `{shown(name)}` is not where the archive's directory says; the file is damaged"
         )
     return start
 
@@ -62,6 +68,39 @@ def _data_start(archive: Source, header: int, size: int, name: str) -> int:
 def is_zip(head: bytes) -> bool:
     """Whether a file that begins with `head` is a zip archive."""
     return head.startswith(MAGIC)
+
+
+def is_empty_zip(head: bytes) -> bool:
+    """Whether it is a zip archive without members."""
+    return head.startswith(b"PK\x05\x06")
+
+
+def first_name(head: bytes, source: Source) -> str:
+    """The name of a zip archive's first member, which tells what kind of archive it is; "" of another file."""
+    if not is_zip(head) or len(head) < _LOCAL.size:
+        return ""
+    end = _LOCAL.size + _LOCAL.unpack_from(head)[-2]
+    data = head if len(head) >= end else source.head(end)
+    return data[_LOCAL.size : end].decode("utf-8", "backslashreplace")
+
+
+def holds(head: bytes, source: Source, *names: bytes) -> bool:
+    """Whether it is a zip archive with a member of one of these names: looked for, not proved, in its directory.
+
+    Of a long directory only the ends are looked at: what says what an archive is comes first or last.
+    """
+    if not is_zip(head):
+        return False
+    try:
+        offset, size, _, _ = _directory(source)
+        if size <= 2 * _END_OF_DIRECTORY:
+            ends = source.read_at(offset, size)
+        else:
+            ends = source.read_at(offset, _END_OF_DIRECTORY)
+            ends += source.read_at(offset + size - _END_OF_DIRECTORY, _END_OF_DIRECTORY)
+    except FormatError:
+        return False  # whoever reads it will say what is wrong
+    return any(name in ends for name in names)
 
 
 def read_zip(source: Source, limits: Limits) -> dict[str, Source]:
@@ -77,29 +116,29 @@ def read_zip(source: Source, limits: Limits) -> dict[str, Source]:
         )
     data = source.read_at(offset, size)
     members: dict[str, Source] = {}
-    position = 0
+    position, unpack, file_size = 0, _ENTRY.unpack_from, source.size
     while position + _ENTRY.size <= size and len(members) < count:
-        magic, _, _, flags, method, _, _, _, packed, plain, *lengths, _, _, _, header = _ENTRY.unpack_from(
+        magic, _, _, flags, method, _, _, _, packed, plain, named, extra, noted, _, _, _, header = unpack(
             data, position
         )
         if magic != b"PK\x01\x02":
             raise _damaged(source)
-        position += _ENTRY.size
-        begin, position = position, position + lengths[0]
+        begin = position + _ENTRY.size
+        position = begin + named
         name = data[begin:position].decode("utf-8" if flags & _UTF8 else "cp437", "backslashreplace")
         if _MAX32 in (packed, plain, header):
-            packed, plain, header = _wide(data[position : position + lengths[1]], packed, plain, header)
+            packed, plain, header = _wide(data[position : position + extra], packed, plain, header)
         header += shift
-        if header + packed > source.size:
+        if header + packed > file_size:
             raise FormatError(
-                f"{source.name}: member `{name}` ends at byte {header + packed:,}, but the file has {source.size:,}; "
-                "it is truncated or damaged"
+                f"{source.name}: member `{shown(name)}` ends at byte {header + packed:,}, "
+                f"but the file has {source.size:,}; it is truncated or damaged"
             )
         if method == _STORED and not flags & _ENCRYPTED:
             members[name] = Member(source, name, header, packed)
         elif not name.endswith("/"):
             members[name] = _packed(source, name, header, flags, method, packed, plain)
-        position += lengths[1] + lengths[2]
+        position += extra + noted
     if not members and count:
         raise _damaged(source)
     return members
@@ -107,10 +146,12 @@ def read_zip(source: Source, limits: Limits) -> dict[str, Source]:
 
 def _packed(source: Source, name: str, header: int, flags: int, method: int, packed: int, plain: int) -> Source:
     if flags & _ENCRYPTED:
-        raise FormatError(f"{source.name}: member `{name}` is encrypted; unpack the archive with its password first")
+        raise FormatError(
+            f"{source.name}: member `{shown(name)}` is encrypted; unpack the archive with its password first"
+        )
     if method == _DEFLATED:
-        return InflatedSource(Extent(Member(source, name, header, packed), 0, packed), plain, name)
-    raise FormatError(f"{source.name}: member `{name}` is compressed by method {method}; only deflate is read")
+        return InflatedSource(Extent(Member(source, name, header, packed), 0, packed), plain, f"{source.name}: {name}")
+    raise FormatError(f"{source.name}: member `{shown(name)}` is compressed by method {method}; only deflate is read")
 
 
 def _wide(extra: bytes, packed: int, plain: int, header: int) -> tuple[int, int, int]:
@@ -119,7 +160,8 @@ def _wide(extra: bytes, packed: int, plain: int, header: int) -> tuple[int, int,
     while position + 4 <= len(extra):
         kind, size = struct.unpack_from("<HH", extra, position)
         if kind == 1:
-            values = iter(struct.unpack(f"<{size // 8}Q", extra[position + 4 : position + 4 + size // 8 * 8]))
+            field = extra[position + 4 : position + 4 + size]
+            values = iter(struct.unpack_from(f"<{len(field) // 8}Q", field))
             plain = next(values, plain) if plain == _MAX32 else plain
             packed = next(values, packed) if packed == _MAX32 else packed
             header = next(values, header) if header == _MAX32 else header
@@ -157,13 +199,12 @@ def _directory64(source: Source, end: int) -> tuple[int, int, int, int] | None:
     magic, _, where, _ = _END64_LOCATOR.unpack(source.read_at(at, _END64_LOCATOR.size))
     if magic != b"PK\x06\x07":
         return None
-    where = where if where + _END64.size <= at else at - _END64.size
-    if where < 0:
-        raise _damaged(source)
-    fields = _END64.unpack(source.read_at(where, _END64.size))
-    if fields[0] != b"PK\x06\x06":
-        raise _damaged(source)
-    return fields[9], fields[8], fields[7], where
+    for start in (at - _END64.size, where):  # the second if more stands in it, the first if more stands before all
+        if 0 <= start <= at - _END64.size:
+            fields = _END64.unpack(source.read_at(start, _END64.size))
+            if fields[0] == b"PK\x06\x06":
+                return fields[9], fields[8], fields[7], start
+    raise _damaged(source)
 
 
 def _damaged(source: Source) -> FormatError:

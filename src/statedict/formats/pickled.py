@@ -5,7 +5,7 @@ A torch tensor in one is `torch.storage._load_from_bytes` of a whole file as `to
 
 from typing import Any
 
-from statedict.errors import FormatError
+from statedict.errors import LimitError
 from statedict.formats import torch_stream, torch_zip
 from statedict.formats._graph import index_of
 from statedict.formats._pickle import load, read_pickle
@@ -26,15 +26,20 @@ def sniff(head: bytes, source: Source) -> bool:
 def read(source: Source, limits: Limits) -> Index:
     """The index of a pickle. Raises FormatError where it is damaged."""
     data, _ = read_pickle(source, 0, limits)
+    left = 2 * len(data)
 
     def load_from_bytes(inner: Any) -> Any:
+        nonlocal left
         if not isinstance(inner, bytes):
             raise TypeError("not bytes")
+        left -= len(inner)
+        if left < 0:
+            raise LimitError(f"{source.name}: its pickle has the same tensor read over and over; it is a bomb")
         held = BytesSource(inner, f"{source.name}: a tensor")
         for reader in (torch_zip, torch_stream):
             if reader.sniff(inner[:64], held):
                 return reader.read_graph(held, limits)[0]
-        raise FormatError(f"{source.name}: a tensor in it is in no format that PyTorch writes")
+        raise ValueError("not a file as torch.save writes it")
 
     known = {**KNOWN, "torch.storage._load_from_bytes": load_from_bytes}
     graph = load(data, source.name, known, lambda pid: Opaque("persistent_load", (pid,)))

@@ -5,14 +5,17 @@ order of their bytes.
 """
 
 import json
+from collections import Counter
 from typing import Any
 
 from statedict.dtypes import SAFETENSORS_DTYPES
 from statedict.errors import FormatError, LimitError
-from statedict.index import Index, TensorInfo
+from statedict.index import Index, TensorInfo, shown
 from statedict.limits import Limits
 from statedict.narrow import is_dict
 from statedict.source import Extent, Source
+
+_METADATA = "__metadata__"
 
 
 def sniff(head: bytes, source: Source) -> bool:
@@ -33,7 +36,7 @@ def read(source: Source, limits: Limits) -> Index:
             f"{source.name}: a header of {size:,} bytes; `Limits.header_bytes` allows {limits.header_bytes:,}"
         )
     header = _header(source.read_at(8, size), source.name)
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop(_METADATA, {})
     if not is_dict(metadata) or not all(isinstance(value, str) for value in metadata.values()):
         raise FormatError(f"{source.name}: `__metadata__` maps names to strings, but is {str(metadata)[:40]}")
     tensors = [_tensor(name, entry, source, 8 + size) for name, entry in header.items()]
@@ -42,42 +45,43 @@ def read(source: Source, limits: Limits) -> Index:
 
 
 def _header(data: bytes, where: str) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = dict(pairs)
-        if len(entries) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise FormatError(
-                f"{where}: its header has the name `{twice}` twice; the file is damaged or made to deceive"
-            )
-        return entries
-
+    """The header's JSON object, in which no name stands twice."""
     try:
-        header = json.loads(data, object_pairs_hook=unique)
-    except FormatError:
-        raise
+        header = json.loads(data)
+        # Looking at every pair of the file takes as long as parsing it, so it is done only where a name may be hidden.
+        if not is_dict(header) or b"\\" in data or data.count(b'"data_offsets"') != len(header.keys() - {_METADATA}):
+            header = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{where}: its header is no JSON ({error}); the file is damaged") from None
+        raise FormatError(f"{where}: its header cannot be read: {error}; the file is damaged") from None
     if not is_dict(header):
         raise FormatError(f"{where}: its header is no JSON object; the file is damaged")
     return header
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the name `{shown(twice)}` stands in it twice")
+    return entries
 
 
 def _tensor(name: str, entry: Any, source: Source, start: int) -> TensorInfo:
     try:
         begin, end = entry["data_offsets"]
         kind, shape = entry["dtype"], tuple(entry["shape"])
-        whole = type(begin) is int and type(end) is int and all(type(size) is int for size in shape)
+        whole = all(type(number) is int and number < 1 << 63 for number in (begin, end, *shape))
     except (KeyError, TypeError, ValueError):
         whole, kind, shape, begin, end = False, "", (), 0, 0
     if not whole or not 0 <= begin <= end:
         raise FormatError(
-            f"{source.name}: tensor `{name}` needs dtype, shape and data_offsets, but has {str(entry)[:60]}"
+            f"{source.name}: tensor `{shown(name)}` needs dtype, shape and data_offsets, but has {shown(str(entry))}"
         )
     dtype = SAFETENSORS_DTYPES.get(kind) if isinstance(kind, str) else None
     if dtype is None:
         raise FormatError(
-            f"{source.name}: tensor `{name}` has the unknown dtype {kind!r}; a newer statedict may know it"
+            f"{source.name}: tensor `{shown(name)}` has the unknown dtype `{shown(str(kind))}`; "
+            "a newer statedict may know it"
         )
     return TensorInfo(name, dtype, shape, Extent(source, start + begin, end - begin))
 

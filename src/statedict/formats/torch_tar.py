@@ -10,9 +10,9 @@ from typing import Any
 from statedict.errors import FormatError
 from statedict.formats._graph import index_of
 from statedict.formats._pickle import load, read_pickle
-from statedict.formats._stored import Storage, StoredTensor, storage_dtype
+from statedict.formats._stored import Storage, StoredTensor, count, storage_dtype
 from statedict.formats._torch import KNOWN
-from statedict.index import Index
+from statedict.index import Index, shown
 from statedict.limits import Limits
 from statedict.narrow import is_list, is_tuple
 from statedict.opaque import Opaque
@@ -32,13 +32,20 @@ def read(source: Source, limits: Limits) -> Index:
     members = _members(source)
     missing = [name for name in ("pickle", "storages", "tensors") if name not in members]
     if missing:
-        held = ", ".join(list(members)[:3]) or "nothing"
+        held = ", ".join(map(shown, list(members)[:3])) or "nothing"
         raise FormatError(
             f"{source.name}: a tar archive, but no PyTorch checkpoint: it holds {held}, and no `{missing[0]}`"
         )
     reader = _Reader(source, limits)
-    reader.storages(members["storages"])
-    reader.tensors(members["tensors"])
+    try:
+        reader.storages(members["storages"])
+        reader.tensors(members["tensors"])
+    except FormatError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise FormatError(
+            f"{source.name}: its storages and tensors contradict each other; the file is damaged"
+        ) from error
     data, _ = read_pickle(source, members["pickle"], limits)
     graph = load(data, source.name, KNOWN, reader.persistent)
     return index_of(graph, "torch tar", source, limits, {})
@@ -76,37 +83,37 @@ class _Reader:
         return load(data, self._source.name, KNOWN, self.persistent), end
 
     def _count(self, position: int) -> tuple[int, int]:
-        count, position = self._pickle(position)
-        if type(count) is not int or not 0 <= count <= self._source.size:
-            raise FormatError(f"{self._source.name}: a count of {count!r}; the file is damaged")
-        return count, position
+        number, position = self._pickle(position)
+        if type(number) is not int or not 0 <= number <= self._source.size:
+            raise FormatError(f"{self._source.name}: begins with no count of what it holds; the file is damaged")
+        return number, position
 
     def persistent(self, pid: Any) -> Any:
         if is_tuple(pid):
             return pid[0] if pid else Opaque("persistent_load", (pid,))
-        number = int(pid) if isinstance(pid, int | str) and str(pid).isdigit() else -1
+        number = int(pid) if isinstance(pid, int) or (isinstance(pid, str) and pid.isdecimal()) else -1
         return self._objects.get(number, Opaque("persistent_load", (pid,)))
 
     def storages(self, position: int) -> None:
-        count, position = self._count(position)
-        for _ in range(count):
-            (key, device, kind), position = self._fields(position, 3)
+        number, position = self._count(position)
+        for _ in range(number):
+            (key, device, kind), position = self._fields(position)
             dtype = storage_dtype(kind)
             numel = int.from_bytes(self._source.read_at(position, 8), "little")
-            extent = Extent(self._source, position + 8, dtype.nbytes(numel))
+            extent = Extent(self._source, position + 8, dtype.itemsize * numel)
             self._objects[key] = Storage(dtype, numel, str(device), extent)
             position += 8 + extent.size
         views, _ = self._pickle(position)
         for target, root, offset, numel in views if is_list(views) or is_tuple(views) else ():
             whole = self._objects[root]
-            begin, size = whole.dtype.nbytes(offset), whole.dtype.nbytes(numel)
+            begin, size = whole.nbytes(count(offset)), whole.nbytes(count(numel))
             extent = Extent(self._source, whole.extent.offset + begin, size)
             self._objects[target] = Storage(whole.dtype, numel, whole.device, extent)
 
     def tensors(self, position: int) -> None:
-        count, position = self._count(position)
-        for _ in range(count):
-            (key, storage, _), position = self._fields(position, 3)
+        number, position = self._count(position)
+        for _ in range(number):
+            (key, storage, _), position = self._fields(position)
             dimensions = int.from_bytes(self._source.read_at(position, 4), "little")
             if dimensions > _MOST_DIMENSIONS:
                 raise FormatError(f"{self._source.name}: a tensor of {dimensions:,} dimensions; the file is damaged")
@@ -115,11 +122,12 @@ class _Reader:
             shape, stride, offset = numbers[:dimensions], numbers[dimensions:-1], numbers[-1]
             held = self._objects.get(storage)
             if not isinstance(held, Storage):
-                raise FormatError(f"{self._source.name}: tensor {key!r} lies in no storage; the file is damaged")
+                raise FormatError(f"{self._source.name}: tensor `{key}` lies in no storage; the file is damaged")
             self._objects[key] = StoredTensor(held, offset, shape, stride, held.dtype)
 
-    def _fields(self, position: int, count: int) -> tuple[Any, int]:
+    def _fields(self, position: int) -> tuple[Any, int]:
+        """A number, another value and a third, and where they end."""
         fields, position = self._pickle(position)
-        if not is_tuple(fields) or len(fields) != count:
+        if not is_tuple(fields) or len(fields) != 3 or type(fields[0]) is not int:
             raise FormatError(f"{self._source.name}: byte {position:,} follows no description; the file is damaged")
         return fields, position

@@ -1,29 +1,38 @@
-"""PyTorch's zip archives: what `torch.save` has written since 1.6, and TorchScript's, which are laid out alike.
+"""PyTorch's zip archives: what `torch.save` has written since 1.6. TorchScript's are laid out alike.
 
 `ARCHIVE/data.pkl` is the pickled object; `ARCHIVE/data/KEY` the bytes of each storage. Beside them may lie `version`,
 `byteorder` (since 2.1), `.format_version`, `.storage_alignment` and `.data/serialization_id`.
 """
 
 import functools
+import re
 from typing import Any
 
+from statedict.dtypes import DType
 from statedict.errors import FormatError, LimitError
 from statedict.formats._graph import index_of
-from statedict.formats._pickle import load, read_pickle
-from statedict.formats._stored import Storage, storage_dtype
+from statedict.formats._pickle import is_class, load, read_pickle
+from statedict.formats._stored import Storage, count, storage_dtype
 from statedict.formats._torch import KNOWN
-from statedict.formats._zip import is_zip, read_zip
-from statedict.index import Index
+from statedict.formats._zip import first_name, holds, is_zip, read_zip
+from statedict.index import Index, shown
 from statedict.limits import Limits
 from statedict.opaque import Opaque
 from statedict.source import Extent, Source
 
 _RECORDS = ("version", ".format_version", "byteorder", ".storage_alignment", ".data/serialization_id")
+_OTHERS = re.compile(r".*\.npy$|(metadata|config)\.json$|model\.weights\.h5$|assets/", re.DOTALL)
+"""How the first member of .npz and .keras archives is called."""
+CONSTANTS = b"/constants.pkl"
+EXPORTED = (b"/archive_format", b"serialized_exported_program.json")
+"""Members of TorchScript's archives, and of torch.export's."""
 
 
 def sniff(head: bytes, source: Source) -> bool:
-    """Whether the file is a zip archive; what is in it is told by reading it."""
-    return is_zip(head)
+    """Whether it is a zip archive of no kind that has a reader of its own; what is in it is told by reading it."""
+    return (
+        is_zip(head) and not _OTHERS.match(first_name(head, source)) and not holds(head, source, CONSTANTS, *EXPORTED)
+    )
 
 
 def read(source: Source, limits: Limits) -> Index:
@@ -35,23 +44,37 @@ def read(source: Source, limits: Limits) -> Index:
 def read_graph(source: Source, limits: Limits) -> tuple[Any, dict[str, Any]]:
     """The object that the archive holds, described, and what its records say."""
     members = read_zip(source, limits)
-    prefix = _prefix(members, source)
-    pickled = members[prefix + "data.pkl"]
+    prefix = prefix_of(members, source)
+    metadata = records(members, prefix)
+    return unpickled("data", members, prefix, metadata, source, limits), metadata
+
+
+def records(members: dict[str, Source], prefix: str) -> dict[str, Any]:
+    """What the small members beside the pickle say: the archive's version, its byte order."""
+    found = {name: members[prefix + name] for name in _RECORDS if prefix + name in members}
+    return {
+        name.lstrip("."): record.read_at(0, min(record.size, 64)).decode("ascii", "replace").strip()
+        for name, record in found.items()
+    }
+
+
+def unpickled(
+    name: str, members: dict[str, Source], prefix: str, metadata: dict[str, Any], source: Source, limits: Limits
+) -> Any:
+    """The object that `NAME.pkl` describes, the bytes of whose storages are in `NAME/`."""
+    pickled = members[f"{prefix}{name}.pkl"]
     if pickled.size > limits.header_bytes:
         raise LimitError(
-            f"{source.name}: data.pkl has {pickled.size:,} bytes; `Limits.header_bytes` allows {limits.header_bytes:,}"
+            f"{source.name}: {name}.pkl has {pickled.size:,} bytes; "
+            f"`Limits.header_bytes` allows {limits.header_bytes:,}"
         )
-    records = {name: members[prefix + name] for name in _RECORDS if prefix + name in members}
-    metadata = {
-        name.lstrip("."): record.read_at(0, min(record.size, 64)).decode("ascii", "replace").strip()
-        for name, record in records.items()
-    }
-    storages = _Storages(members, prefix + "data/", metadata.get("byteorder") == "big", source)
-    data, _ = read_pickle(pickled, 0, limits, pickled.size)
-    return load(data, f"{source.name}: data.pkl", KNOWN, storages.load), metadata
+    storages = _Storages(members, f"{prefix}{name}/", metadata.get("byteorder") == "big", source)
+    where = f"{source.name}: {name}.pkl"
+    data, _ = read_pickle(pickled, 0, limits, pickled.size, where)
+    return load(data, where, KNOWN, storages.load)
 
 
-def _prefix(members: dict[str, Source], source: Source) -> str:
+def prefix_of(members: dict[str, Source], source: Source) -> str:
     """The folder of the archive in which `data.pkl` lies: that of the first member, as PyTorch has it, or another."""
     first = next(iter(members), "").partition("/")[0] + "/"
     if first + "data.pkl" in members:
@@ -59,8 +82,10 @@ def _prefix(members: dict[str, Source], source: Source) -> str:
     for name in members:
         if name == "data.pkl" or name.endswith("/data.pkl"):
             return name.removesuffix("data.pkl")
-    held = ", ".join(list(members)[:3]) or "nothing"
-    raise FormatError(f"{source.name}: a zip archive, but no PyTorch checkpoint: it holds {held}, and no data.pkl")
+    held = ", ".join(map(shown, list(members)[:3])) or "nothing"
+    raise FormatError(
+        f"{source.name}: a zip archive, but no checkpoint: it holds {held}, and no data.pkl, .npy or model.weights.h5"
+    )
 
 
 class _Storages:
@@ -71,7 +96,7 @@ class _Storages:
         self._folder = folder
         self._big_endian = big_endian
         self._source = source
-        self._made: dict[Any, Storage] = {}
+        self._made: dict[tuple[str, DType], Storage] = {}
         self._dtype_of = functools.cache(storage_dtype)
 
     def load(self, pid: Any) -> Any:
@@ -79,16 +104,17 @@ class _Storages:
             word, kind, key, device, numel = pid
         except (TypeError, ValueError):
             return Opaque("persistent_load", (pid,))
-        if word != "storage" or type(key) is not str or type(device) is not str or type(numel) is not int:
+        texts = type(key) is str and type(device) is str
+        if word != "storage" or not texts or type(numel) is not int or not is_class(kind):
             return Opaque("persistent_load", (pid,))
-        found = self._made.get((kind, key))
+        dtype = self._dtype_of(kind)
+        found = self._made.get((key, dtype))
         if found is None:
-            found = self._made[kind, key] = self._storage(kind, key, device, numel)
+            found = self._made[key, dtype] = self._storage(dtype, key, device, count(numel))
         return found
 
-    def _storage(self, kind: Any, key: str, device: str, numel: int) -> Storage:
-        dtype = self._dtype_of(kind)
-        size = dtype.nbytes(numel)
+    def _storage(self, dtype: DType, key: str, device: str, numel: int) -> Storage:
+        size = dtype.itemsize * numel
         if device == "meta":
             return Storage(dtype, numel, device)
         member = self._members.get(self._folder + key)
