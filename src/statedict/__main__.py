@@ -1,0 +1,5 @@
+"""`python -m statedict`."""
+
+from statedict.cli import main
+
+main()

@@ -1,0 +1,81 @@
+"""`statedict ls`: the tensors of a checkpoint, one a line."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from statedict.cli import output
+from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
+from statedict.ops.select import NamedTensor, chosen
+from statedict.views.documents import tensor_fields, tensors_document
+from statedict.views.listing import comma_separated, listing, plain_listing
+
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
+
+
+def _by_name(entry: NamedTensor) -> list[tuple[int, int, str]]:
+    """Numbers within names by what they count: `layers.2` before `layers.10`."""
+    pieces = _DIGITS.split(entry.name)
+    return [(0, int(piece), "") if at % 2 and len(piece) < 20 else (1, 0, piece) for at, piece in enumerate(pieces)]
+
+
+_ORDERS: dict[str, Callable[[NamedTensor], Any]] = {
+    "name": _by_name,
+    "size": lambda entry: -entry.tensor.nbytes,
+    "numel": lambda entry: -entry.tensor.numel(),
+    "ndim": lambda entry: -len(entry.tensor.shape or ()),
+    "dtype": lambda entry: entry.tensor.dtype.name,
+    "role": lambda entry: entry.role,
+}
+
+
+@click.command(short_help="The tensors as a flat table, as JSON or as CSV.")
+@checkpoint_options
+@click.argument("pattern", nargs=-1)
+@click.option("--where", metavar="CONDITION", help="Keep those it holds for: 'ndim == 4 and numel > 1e6'.")
+@click.option("--sort", type=click.Choice(list(_ORDERS)), help="Sort; size, numel and ndim begin with the largest.")
+@click.option("-r", "--reverse", is_flag=True, help="Turn the order round.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+def command(
+    file: str,
+    pattern: tuple[str, ...],
+    key: str | None,
+    strip: bool,
+    format: str | None,
+    where: str | None,
+    sort: str | None,
+    reverse: bool,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """List the tensors of FILE, every name of those that have several.
+
+    PATTERN keeps those whose names match: `*` within one part, `**` across parts, `{a,b}` alternatives, `{0-11}`
+    ranges. CONDITION may use name, dtype, shape, ndim, numel, nbytes, kind, role, requires_grad and device.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("`--json` and `--csv` cannot be had together", click.get_current_context())
+    checkpoint = opened(file, key, format, strip)
+    entries = chosen(checkpoint.model, checkpoint.entries, pattern, where)
+    if sort:
+        entries = sorted(entries, key=_ORDERS[sort])
+    if reverse:
+        entries = entries[::-1]
+    if as_json:
+        output.print_text("".join(_documents(checkpoint, entries)))
+    elif as_csv:
+        output.print_text(comma_separated(entries, checkpoint.first_names))
+    elif output.is_plain():
+        output.print_text(plain_listing(entries, checkpoint.first_names, checkpoint.optimized))
+    else:
+        output.print_lines(listing(entries, checkpoint.first_names, output.width(), checkpoint.optimized))
+
+
+def _documents(checkpoint: Checkpoint, entries: list[NamedTensor]) -> Any:
+    source = checkpoint.index.source
+    head = {"file": source.name, "format": checkpoint.index.format, "size": source.size}
+    fields = (tensor_fields(entry, checkpoint.first_names, source, checkpoint.optimized) for entry in entries)
+    return tensors_document(head, fields)

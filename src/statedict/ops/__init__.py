@@ -1,0 +1,1 @@
+"""What can be done with a module tree, one verb a file."""

@@ -1,0 +1,120 @@
+"""Facts as JSON documents: strict JSON in ASCII, whatever names and values a file brings."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from statedict.dtypes import DType
+from statedict.index import EMPTY, TensorInfo, contiguous
+from statedict.narrow import is_dict, is_list, is_set, is_tuple
+from statedict.opaque import Opaque
+from statedict.ops.select import NamedTensor
+from statedict.source import Source
+from statedict.tensor import Tensor
+from statedict.views.values import value_text
+
+_MOST_VALUES = 1_000_000
+_DEEPEST = 100
+
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
+
+
+def document(**fields: Any) -> str:
+    """`fields` as one JSON object on lines of its own, indented. Values are plain ones, as `plain` returns them."""
+    return json.dumps(fields, allow_nan=False, indent=2) + "\n"
+
+
+def tensors_document(head: Mapping[str, Any], tensors: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """One JSON object: the fields of `head`, then `tensors`, each on a line of its own."""
+    yield "{" + "".join(f"{_encode(name)}: {_encode(value)}, " for name, value in head.items()) + '"tensors": ['
+    before = "\n"
+    for tensor in tensors:
+        yield f"{before}  {_encode(tensor)}"
+        before = ",\n"
+    yield "\n]}\n" if before != "\n" else "]}\n"
+
+
+def tensor_fields(
+    entry: NamedTensor, first_names: Mapping[int, str], source: Source, optimized: Mapping[str, str] = EMPTY
+) -> dict[str, Any]:
+    """What is known of one tensor. `offset` is its first byte in `source`, absent where it lies packed there.
+
+    `optimized` names the parameters that an optimizer's tensors belong to.
+    """
+    name, tensor, owner, role = entry
+    info = tensor.info
+    fields: dict[str, Any] = {
+        "name": name,
+        "dtype": info.dtype.name,
+        "shape": info.shape,
+        "stride": info.stride or (None if info.shape is None else contiguous(info.shape)),
+        "numel": info.numel,
+        "nbytes": info.nbytes,
+        "role": role,
+        "requires_grad": tensor.requires_grad,
+    }
+    if owner.kind is not None:
+        fields["kind"] = owner.kind
+        if owner.inferred:
+            fields["inferred"] = True
+    if info.device != "cpu":
+        fields["device"] = info.device
+    if info.encoding.layout != "strided":
+        fields["layout"] = info.encoding.layout
+    if info.extent is not None:
+        outer, offset = info.extent.source.located(info.extent.offset)
+        if outer is source:
+            fields["offset"] = offset
+    if name in optimized:
+        fields["of"] = optimized[name]
+    first = first_names[id(tensor)]
+    if first != name:
+        fields["tied_to"] = first
+    return fields
+
+
+def plain(value: Any, most: int = _MOST_VALUES) -> Any:
+    """`value` as what JSON has. NaN and infinities are texts, as are dict keys; what was not built names its class.
+
+    Of more than `most` values the rest is left out: a few bytes of a pickle can describe lists that would fill a disk.
+    """
+    return _Plain(most).of(value, 0)
+
+
+class _Plain:
+    """One conversion, which ends however often a value holds itself."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def of(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else str(value)
+        if depth > _DEEPEST or self._left < 0:
+            return "…"
+        if isinstance(value, Tensor | TensorInfo):
+            return {"tensor": {"dtype": value.dtype.name, "shape": value.shape}}
+        if is_dict(value):
+            return self._mapping(value, depth)
+        if is_list(value) or is_tuple(value) or is_set(value):
+            return [self.of(held, depth + 1) for held in value]
+        if isinstance(value, Opaque):
+            return self._opaque(value, depth)
+        if isinstance(value, bytes | bytearray):
+            return {"bytes": value.hex()}
+        return value.name if isinstance(value, DType) else str(value)
+
+    def _mapping(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+        return {
+            key if isinstance(key, str) else value_text(key, 200): self.of(held, depth + 1)
+            for key, held in value.items()
+        }
+
+    def _opaque(self, value: Opaque, depth: int) -> dict[str, Any]:
+        fields: dict[str, Any] = {"class": value.name}
+        given = {"args": value.args, "kwargs": value.kwargs, "attributes": value.attributes, "items": value.items}
+        return fields | {name: self.of(held, depth + 1) for name, held in given.items() if held}

@@ -1,0 +1,225 @@
+"""The nodes that a tree shows, before they are text: modules, tensors and values; alike siblings folded into one."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from statedict import printing
+from statedict.module import Module
+from statedict.nested import is_number
+from statedict.ops.select import NamedTensor, Role, is_optimizer, own_buffers, own_modules, own_parameters
+from statedict.ops.sizes import Sizes, sizes
+from statedict.views.values import value_text
+
+_MOST_INLINE = 6
+"""Tensors of a module without children that stand on its own line; more get a line each."""
+_LONGEST_NUMBER = 10
+_PLAIN_KINDS = ("", "ModuleList", "Sequential", "Sequential?", "ParameterList", "ParameterList?")
+"""What adds nothing to the fold of all that it holds, which then takes its line: `layers.0-31`."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One line of the tree: a module, or a tensor that has a line of its own, or a fold of alike ones."""
+
+    label: str
+    """Its local name; "0-31" of a fold."""
+    path: str
+    """Its full name."""
+    kind: str = ""
+    details: str = ""
+    """What PyTorch prints between the brackets after its kind."""
+    inline: list[NamedTensor] = field(default_factory=list[NamedTensor])
+    """The tensors that stand on this line."""
+    children: list["Node"] = field(default_factory=list["Node"])
+    values: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
+    entries: list[NamedTensor] = field(default_factory=list[NamedTensor])
+    """Every tensor in it, and in what is folded into it."""
+    same_as: str | None = None
+    """The name that it had before, of a module met again."""
+    is_tensor: bool = False
+    count: int = 1
+    """How many nodes it stands for."""
+    loose: bool = False
+    """Whether the shapes of what it stands for differ."""
+    signature: int = 0
+    """Equal for nodes that look the same."""
+    form: int = 0
+    """Equal for nodes that look the same but for shapes."""
+
+    def sizes(self) -> Sizes:
+        """The totals of all that it stands for."""
+        return sizes(self.entries)
+
+
+class Outline:
+    """The nodes of a model, and the first name of each tensor that has several.
+
+    `only` holds the names of the tensors and modules to show, with all that is in them, and the way there; None: all.
+    """
+
+    def __init__(self, model: Module, *, unfold: bool = False, only: Collection[str] | None = None) -> None:
+        self._first_names: dict[int, str] = {}
+        self._unfold = unfold
+        self._only = only
+        self._interned: dict[Any, int] = {}
+        self._met: dict[int, str] = {}
+        self.root = self._module("", "", "", model, None, whole=only is None)
+
+    @property
+    def modules(self) -> int:
+        """How many modules there are, each counted once."""
+        return len(self._met)
+
+    def tied_to(self, entry: NamedTensor) -> str | None:
+        """The first name of a tensor that has another than this; None where this is it."""
+        first = self._first_names[id(entry.tensor)]
+        return None if first == entry.name else first
+
+    def _module(self, label: str, path: str, prefix: str, module: Module, role: Role | None, *, whole: bool) -> Node:
+        """The node of `module`. `prefix` is what its tensors' names begin with."""
+        node = Node(label, path, printing.kind(module), _details(module))
+        if id(module) in self._met:
+            node.same_as = self._met[id(module)]
+            node.signature = node.form = self._intern("=", node.same_as)
+            return node
+        self._met[id(module)] = path
+        whole = whole or self._asked(path)
+        role = role or ("optimizer" if is_optimizer(module) else None)
+        if whole and (module.kind is None or module.inferred):
+            node.values = list(module.attributes.items())
+        node.inline = node.entries = self._tensors(prefix, module, role, whole=whole)
+        node.children = list(self._modules(prefix, module, role, whole=whole))
+        if node.children or len(node.inline) > _MOST_INLINE or not path:
+            self._give_lines(node)
+        if not self._unfold:
+            node.children = list(self._folded(node.children, loosely=role == "optimizer"))
+            if _only_folds(node):
+                node = replace(node.children[0], label=f"{label}.{node.children[0].label}")
+        self._sign(node)
+        return node
+
+    def _asked(self, path: str) -> bool:
+        return self._only is not None and path in self._only
+
+    def _tensors(self, prefix: str, module: Module, role: Role | None, *, whole: bool) -> list[NamedTensor]:
+        entries = [
+            NamedTensor(prefix + local, held, module, role or "parameter") for local, held in own_parameters(module)
+        ]
+        entries += [NamedTensor(prefix + local, held, module, role or "buffer") for local, held in own_buffers(module)]
+        for entry in entries:
+            self._first_names.setdefault(id(entry.tensor), entry.name)
+        return entries if whole else [entry for entry in entries if self._asked(entry.name)]
+
+    def _modules(self, prefix: str, module: Module, role: Role | None, *, whole: bool) -> Iterator[Node]:
+        skipped = _skipped(module) if whole and role is None else {}
+        for local, child in own_modules(module):
+            path = prefix + local
+            node = self._module(local, path, path + ".", child, role, whole=whole)
+            if whole or node.entries or self._asked(path):
+                if local in skipped:
+                    yield self._gap(prefix, skipped[local])
+                yield node
+
+    def _gap(self, prefix: str, label: str) -> Node:
+        """The line of numbers that no tensor has: modules without weights, or those of another file."""
+        node = Node(label, prefix + label)
+        node.signature = node.form = self._intern("gap", label)
+        return node
+
+    def _give_lines(self, node: Node) -> None:
+        """Move the tensors of a module from its own line to lines before those of its children."""
+        lines: list[Node] = []
+        for entry in node.inline:
+            line = Node(local_name(entry), entry.name, inline=[entry], entries=[entry], is_tensor=True)
+            line.signature, line.form = self._intern(self._look(entry)), self._intern(entry.role, self.tied_to(entry))
+            lines.append(line)
+        node.children = [*lines, *node.children]
+        node.inline = []
+        node.entries = [entry for child in node.children for entry in child.entries]
+
+    def _sign(self, node: Node) -> None:
+        """Give `node` the numbers that tell whether it looks as another does."""
+        values = [(name, value_text(value)) for name, value in node.values]
+        look = (node.kind, node.details, *values, *((child.label, child.signature) for child in node.children))
+        tensors = [(local_name(entry), self._look(entry)) for entry in node.inline]
+        node.signature = self._intern(look, *tensors)
+        node.form = self._intern(look, *((name, what) for name, (*_, what) in tensors))
+
+    def _look(self, entry: NamedTensor) -> tuple[Any, ...]:
+        info = entry.tensor.info
+        return info.shape, info.dtype.name, self.tied_to(entry), entry.role
+
+    def _intern(self, *parts: Any) -> int:
+        return self._interned.setdefault(parts, len(self._interned))
+
+    def _folded(self, nodes: list[Node], *, loosely: bool) -> Iterator[Node]:
+        run: list[Node] = []
+        for node in nodes:
+            if run and not _continues(run[-1], node, loosely=loosely):
+                yield _fold(run)
+                run = []
+            run.append(node)
+        if run:
+            yield _fold(run)
+
+
+def local_name(entry: NamedTensor) -> str:
+    """The last part of a tensor's name, under which its module registered it."""
+    return entry.name.rpartition(".")[2]
+
+
+def _skipped(module: Module) -> dict[str, str]:
+    """The numbers left out before a child, by its name, where all that is known of a list is names: {"4": "2-3"}."""
+    names = [name for name, _ in own_modules(module)]
+    if module.class_name or module.container:
+        return {}
+    if not all(is_number(name) and len(name) < _LONGEST_NUMBER for name in names):
+        return {}
+    found: dict[str, str] = {}
+    expected = 0
+    for name in names:
+        number = int(name)
+        if number > expected:
+            found[name] = str(expected) if number == expected + 1 else f"{expected}-{number - 1}"
+        expected = number + 1
+    return found
+
+
+def _details(module: Module) -> str:
+    """What it says of itself; of an inferred one only what the shapes beside it do not show."""
+    if module.inferred:
+        return "" if module.quantization is None else str(module.quantization)
+    text = module.extra_repr() if module.kind else ""
+    return "" if "\n" in text else text
+
+
+def _continues(last: Node, node: Node, *, loosely: bool) -> bool:
+    """Whether `node` is the next number after `last`, and alike. Loosely, any number: old optimizers use addresses."""
+    if not (last.label.isdecimal() and node.label.isdecimal() and (loosely or _follows(last, node))):
+        return False
+    alike = last.form == node.form if loosely else last.signature == node.signature
+    return alike and last.is_tensor == node.is_tensor
+
+
+def _follows(last: Node, node: Node) -> bool:
+    # The lengths first: a name of thousands of digits is no number that Python would make.
+    return len(last.label) < 20 and node.label == str(int(last.label) + 1)
+
+
+def _fold(run: list[Node]) -> Node:
+    first, last = run[0], run[-1]
+    if first is last:
+        return first
+    entries = [entry for node in run for entry in node.entries]
+    loose = any(node.signature != first.signature for node in run)
+    dash = "-" if all(_follows(*pair) for pair in pairwise(run)) else "…"
+    return replace(first, label=f"{first.label}{dash}{last.label}", entries=entries, count=len(run), loose=loose)
+
+
+def _only_folds(node: Node) -> bool:
+    """Whether the line of `node` can go to the one fold in it."""
+    if len(node.children) != 1 or node.children[0].count == 1 or node.values or node.details:
+        return False
+    return bool(node.path) and node.kind in _PLAIN_KINDS and not node.label.isdecimal()
