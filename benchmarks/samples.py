@@ -1,0 +1,75 @@
+"""The files that are opened, made once by PyTorch and safetensors: `python -m benchmarks.samples FOLDER [--quick]`."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+Tensors = Iterator[tuple[str, tuple[int, ...], str]]
+"""Name, shape and PyTorch's dtype of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How large the two models are."""
+
+    layers: int
+    hidden: int
+    feed_forward: int
+    vocabulary: int
+    expert_layers: int
+    experts: int
+
+
+FULL = Sizes(layers=33, hidden=1536, feed_forward=5208, vocabulary=151_936, expert_layers=30, experts=333)
+QUICK = Sizes(layers=2, hidden=64, feed_forward=128, vocabulary=512, expert_layers=2, experts=8)
+LARGE, MANY = "large", "many"
+
+
+def large(sizes: Sizes) -> Tensors:
+    """A language model of 1.2 billion parameters: 2.25 GiB in some 300 tensors."""
+    hidden, wide = sizes.hidden, sizes.feed_forward
+    yield "model.embed_tokens.weight", (sizes.vocabulary, hidden), "bfloat16"
+    for layer in range(sizes.layers):
+        for name, shape in (
+            ("input_layernorm", (hidden,)),
+            ("self_attn.q_proj", (hidden, hidden)),
+            ("self_attn.k_proj", (hidden // 6, hidden)),
+            ("self_attn.v_proj", (hidden // 6, hidden)),
+            ("self_attn.o_proj", (hidden, hidden)),
+            ("mlp.gate_proj", (wide, hidden)),
+            ("mlp.up_proj", (wide, hidden)),
+            ("mlp.down_proj", (hidden, wide)),
+            ("post_attention_layernorm", (hidden,)),
+        ):
+            yield f"model.layers.{layer}.{name}.weight", shape, "bfloat16"
+    yield "model.norm.weight", (hidden,), "bfloat16"
+
+
+def many(sizes: Sizes) -> Tensors:
+    """A mixture of experts in 8-bit floats, named as DeepSeek-V3 is: 60,000 tensors, which are small here."""
+    for layer in range(sizes.expert_layers):
+        above = f"model.layers.{layer}"
+        yield f"{above}.input_layernorm.weight", (8,), "bfloat16"
+        for expert, part in ((e, p) for e in range(sizes.experts) for p in ("gate_proj", "up_proj", "down_proj")):
+            yield f"{above}.mlp.experts.{expert}.{part}.weight", (16, 8), "float8_e4m3fn"
+            yield f"{above}.mlp.experts.{expert}.{part}.weight_scale_inv", (2, 1), "float32"
+        yield f"{above}.post_attention_layernorm.weight", (8,), "bfloat16"
+
+
+def make(folder: Path, sizes: Sizes) -> None:
+    """Write `large` and `many` as `.pt` and `.safetensors`, where they are not there yet."""
+    import torch
+    from safetensors.torch import save_file
+
+    for name, tensors in ((LARGE, large(sizes)), (MANY, many(sizes))):
+        # Memory that nobody has written to reads as zeros and takes no room.
+        state = {key: torch.empty(shape, dtype=getattr(torch, dtype)) for key, shape, dtype in tensors}
+        if not (file := folder / f"{name}.pt").exists():
+            torch.save(state, file)
+        if not (file := folder / f"{name}.safetensors").exists():
+            save_file(state, file)
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]), QUICK if "--quick" in sys.argv else FULL)

@@ -1,0 +1,79 @@
+"""What users see, kept as text files: read the differences of `tests/golden` as you would code.
+
+UPDATE_GOLDEN=1 in the environment writes them anew.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands import assert_golden, on_terminal, run
+from tests.sample_checkpoints import write_all
+
+CASES = {
+    "help": ["--help"],
+    "help-tree": ["tree", "--help"],
+    "help-ls": ["ls", "--help"],
+    "help-show": ["show", "--help"],
+    "tree-net": ["tree", "net.pt"],
+    "tree-net-whole": ["tree", "net_whole.pt"],
+    "tree-net-safetensors": ["tree", "net.safetensors"],
+    "tree-language": ["tree", "language.pt"],
+    "tree-language-unfold": ["tree", "language.pt", "--unfold"],
+    "tree-language-depth": ["tree", "language_whole.pt", "--depth", "1"],
+    "tree-language-pattern": ["tree", "language_whole.pt", "**.{query,key}", "embedding.weight"],
+    "tree-train": ["tree", "train.ckpt"],
+    "tree-train-key": ["tree", "train.ckpt", "--key", "model.features"],
+    "tree-hostile": ["tree", "hostile.pt"],
+    "tree-tensor": ["tree", "tensor.pt"],
+    "tree-no-tensors": ["tree", "no_tensors.pt"],
+    "tree-lstm": ["tree", "lstm.pt"],
+    "ls-net": ["ls", "net_whole.pt"],
+    "ls-language-sort": ["ls", "language.pt", "layers.{0-1}.**", "--sort", "size", "-r"],
+    "ls-language-where": ["ls", "language_whole.pt", "--where", "kind == 'Linear' and ndim == 2"],
+    "ls-train-role": ["ls", "train.ckpt", "--where", "role == 'optimizer' and ndim > 3"],
+    "ls-lstm-json": ["ls", "lstm.pt", "--json"],
+    "ls-language-csv": ["ls", "language.pt", "{embedding,head,positions}**", "--csv"],
+    "ls-no-tensors": ["ls", "no_tensors.pt"],
+    "ls-no-tensors-json": ["ls", "no_tensors.pt", "--json"],
+    "show-tensor": ["show", "net_whole.pt", "features.0.weight"],
+    "show-tensor-json": ["show", "net_whole.pt", "features.0.weight", "--json"],
+    "show-tied": ["show", "language.pt", "head.weight"],
+    "show-module": ["show", "net_whole.pt", "features.1"],
+    "show-module-json": ["show", "net_whole.pt", "features.1", "--json"],
+    "show-whole": ["show", "language_whole.pt"],
+    "show-attribute": ["show", "train.ckpt", "hyper_parameters"],
+    "show-attribute-deep": ["show", "train.ckpt", "hyper_parameters.optimizer.betas", "--json"],
+    "show-namespace": ["show", "train.ckpt", "args"],
+    "show-missing": ["show", "net.pt", "feature.0.weight"],
+    "ls-missing": ["ls", "net.pt", "features.0.weigth"],
+    "ls-module": ["ls", "net.pt", "features.0"],
+    "tree-wrong-key": ["tree", "net.pt", "--key", "feature"],
+    "wrong-option": ["tree", "net.pt", "--fold"],
+    "wrong-command": ["tre", "net.pt"],
+    "no-command": ["net.pt"],
+}
+WIDE_AND_NARROW = ["tree-net-whole", "tree-language", "tree-train", "tree-hostile", "ls-net", "show-module"]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("samples")
+    write_all(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pipe(name: str, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(samples)
+
+    assert_golden(name, CASES[name], run(*CASES[name]))
+
+
+@pytest.mark.parametrize("columns", [160, 40])
+@pytest.mark.parametrize("name", WIDE_AND_NARROW)
+def test_terminal(name: str, columns: int, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(samples)
+    on_terminal(monkeypatch, columns)
+
+    assert_golden(f"{name}-{columns}", CASES[name], run(*CASES[name]))
