@@ -2,8 +2,8 @@
 
     python docs/inference.py [FOLDER]
 
-Needs the `dev` extra. FOLDER is one that `pip install --no-deps --target FOLDER timm torchvision pillow` has filled: apart,
-since transformers behaves otherwise where they are installed. Without it the rows of timm and torchvision stay out.
+Needs the `dev` extra. FOLDER is one that `pip install --no-deps --target FOLDER timm torchvision pillow` has filled:
+apart, since transformers behaves otherwise where they are installed. Without it their rows stay out.
 No weights are downloaded: models have random weights, or none.
 """
 
@@ -92,7 +92,7 @@ def _built(make: Callable[[], Any]) -> Made:
 def _vision(folder: str) -> tuple[Any, Any]:
     """Timm and torchvision; the latter without its compiled operators, of which only the signatures are asked for."""
     sys.path.append(folder)
-    library = torch.library.Library("torchvision", "DEF")
+    library: Any = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import timm  # pyright: ignore[reportMissingImports]
@@ -102,7 +102,7 @@ def _vision(folder: str) -> tuple[Any, Any]:
     return cast("Any", timm), cast("Any", torchvision)
 
 
-_kept: list[torch.library.Library] = []
+_kept: list[Any] = []
 """Definitions last as long as the library that made them."""
 
 

@@ -73,6 +73,9 @@ class Score:
     """Left nameless, as is right."""
     misnamed: int = 0
     """Those of the wrong that no name is right for."""
+    roles_right: int = 0
+    """Tensors that are a parameter, or a buffer, as in the live model."""
+    roles_wrong: int = 0
     mistakes: Counter[tuple[str, str | None, str]] = field(default_factory=Counter[tuple[str, str | None, str]])
     """The wrong and unknown: the live class, the answer and the local name."""
 
@@ -91,6 +94,11 @@ class Score:
         model = bare(live, ordered=ordered)
         for name, module in _holders(model):
             self._judge(name, live.get_submodule(name), module.kind)
+        parameters = {name for name, _ in live.named_parameters(remove_duplicate=False)}
+        found = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        names = model.state_dict().keys()
+        self.roles_wrong += len((parameters ^ found) & names)
+        self.roles_right += len(names) - len((parameters ^ found) & names)
 
     def _judge(self, name: str, live: nn.Module, answer: str | None) -> None:
         right = truth(live)

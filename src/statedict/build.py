@@ -13,7 +13,8 @@ from statedict.dtypes import DTYPES
 from statedict.index import Index, ModuleInfo, TensorInfo
 from statedict.infer import Inference, is_buffer
 from statedict.module import Module
-from statedict.nested import DictModule, ListModule, is_number
+from statedict.narrow import is_number
+from statedict.nested import DictModule, ListModule
 from statedict.opaque import Opaque
 from statedict.parameters import ParameterDict, ParameterList
 from statedict.tensor import Buffer, Parameter, Tensor, can_have_gradients, of_info
@@ -29,6 +30,7 @@ _CONTAINERS: dict[str, type[Module]] = {
     "tuple": ListModule,
 }
 _DIFFERENTIABLE = frozenset(name for name, dtype in DTYPES.items() if can_have_gradients(dtype))
+_PARAMETER_NAMES = frozenset({"weight", "bias"})
 _VERSIONS = {"torch.nn.modules.batchnorm": 2, "torch.nn.modules.instancenorm": 2}
 """The `_version` of PyTorch's classes, by Python module, where it is not 1: whole-model files do not hold it."""
 
@@ -39,7 +41,7 @@ def build(index: Index) -> Module:
         building = _Building()
         for path, info in index.modules.items():
             building.module(path, info)
-        building.tensors(index.tensors)
+        building.tensors(index.tensors, ordered=index.ordered)
         return building.finished(ordered=index.ordered)
 
 
@@ -108,7 +110,7 @@ class _Building:
         found = self.classes[name] = (_CONTAINERS[container] if container else Module, version)
         return found
 
-    def tensors(self, infos: Mapping[str, TensorInfo]) -> None:
+    def tensors(self, infos: Mapping[str, TensorInfo], *, ordered: bool) -> None:
         """Put every tensor into its module; one `TensorInfo` is one `Tensor` under all its names."""
         made, before, module, parameters, buffers = self.made, None, self.heads[""], {}, {}
         for name, info in infos.items():
@@ -118,7 +120,10 @@ class _Building:
                 before, module = head, self._at(head)
                 parameters, buffers = module._parameters, module._buffers
             tensor = made.get(id(info))
-            if local in parameters or (local not in buffers and not is_buffer(local, info)):
+            # PyTorch lists a module's buffers behind its parameters: what follows a buffer is one, unless named so.
+            if local in parameters or not (
+                local in buffers or is_buffer(local, info) or (buffers and ordered and local not in _PARAMETER_NAMES)
+            ):
                 if tensor is None:
                     # A file that tells no roles tells nothing of gradients: a parameter has them, as PyTorch makes it.
                     grad = info.requires_grad or (local not in parameters and info.dtype.name in _DIFFERENTIABLE)
@@ -143,7 +148,9 @@ class _Building:
         inference = Inference(root)
         for module in self.heads.values():
             held = module.__dict__
-            if held.get("kind") is held.get("class_name") is held.get("container") is None:
+            # A dict that has a version is the state dict of a module, and not a part of a checkpoint.
+            told = held.get("kind") or held.get("class_name") or (held.get("container") and not held.get("version"))
+            if not told:
                 held.pop("kind", None)
                 held["_inference"] = inference
         return root

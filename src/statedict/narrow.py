@@ -2,6 +2,9 @@
 
 from typing import Any, TypeGuard
 
+_LONGEST_NUMBER = 19
+"""Digits. Python refuses to read thousands of them, which a hostile name may have."""
+
 
 def is_dict(value: object) -> TypeGuard[dict[Any, Any]]:
     """Whether `value` is a dict, of anything to anything."""
@@ -26,3 +29,8 @@ def is_set(value: object) -> TypeGuard[set[Any] | frozenset[Any]]:
 def is_container(value: object) -> TypeGuard[dict[Any, Any] | list[Any] | tuple[Any, ...]]:
     """Whether `value` is a dict, list or tuple."""
     return isinstance(value, dict | list | tuple)
+
+
+def is_number(name: str) -> bool:
+    """Whether a name is a whole number as PyTorch's containers write it, and no longer than any list could need."""
+    return name.isascii() and name.isdecimal() and len(name) < _LONGEST_NUMBER and (name == "0" or name[0] != "0")

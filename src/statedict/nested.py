@@ -6,6 +6,7 @@ from typing import Any, SupportsIndex
 from statedict.containers import position
 from statedict.finding import closest
 from statedict.module import Module
+from statedict.narrow import is_number
 from statedict.printing import folded, kind
 
 
@@ -117,8 +118,3 @@ class ListModule(_Plain):
         if self.class_name is not None or row != list(self._modules) or row != [str(at) for at in range(len(row))]:
             return super().__repr__()
         return f"{self._get_name()}({folded([repr(module) for module in self])})"
-
-
-def is_number(name: str) -> bool:
-    """Whether a name is a whole number as PyTorch's containers write it."""
-    return name.isascii() and name.isdecimal() and (name == "0" or name[0] != "0")

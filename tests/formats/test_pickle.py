@@ -115,13 +115,13 @@ def test_a_class_that_the_program_registered_is_not_looked_up() -> None:
 
 
 def test_a_pickle_ends_at_its_stop() -> None:
-    for rest in (b"", b"N.", b"\xff" * 10, wrapped(text("x"))):
-        data = wrapped(text("v")) + rest
-        assert read_pickle(BytesSource(data, "x"), 0, DEFAULT_LIMITS) == (wrapped(text("v")), len(wrapped(text("v"))))
+    pickled = b"\x80\x04]" + text("v") + b"a."
+    for rest in (b"", b"N.", b"\xff" * 10, pickled):
+        assert read_pickle(BytesSource(pickled + rest, "x"), 0, DEFAULT_LIMITS) == (pickled, len(pickled))
 
 
 def test_a_pickle_is_read_in_pieces_of_any_size() -> None:
-    data = pickle.dumps({"a": "x" * 300, "b": [10**50, 1.5, b"y" * 70_000], "c": "é"}, 4)
+    data = pickle.dumps(["a", "x" * 300, "b", [10**50, 1.5, b"y" * 70_000], "c", "é"], 4)
     for piece in (1, 2, 7, 1 << 20):
         assert read_pickle(BytesSource(b"head" + data + b"tail", "x"), 4, DEFAULT_LIMITS, piece) == (
             data,
@@ -180,6 +180,54 @@ def test_any_opcodes_raise_nothing_but_our_errors(codes: list[bytes]) -> None:
         repr(dict(index_of(b"\x80\x04" + name("a.B") + b")R}" + b"".join(codes) + b".", "pickle").modules))
     except StatedictError as error:
         assert_told(error)
+
+
+KEYS: dict[str, bytes] = {
+    "a key of a dict": b"}%bNs",
+    "a key among many": b"}(K\x01N%bNu",
+    "a key of an OrderedDict": name("collections.OrderedDict") + b")R%bNs",
+    "a key of an object": name("a.B") + b")R%bNs",
+    "a key of a defaultdict's items": name("collections.defaultdict") + b"N](%bN\x86e\x86R",
+    "a dict's items": name("builtins.dict") + b"](%bN\x86e\x85R",
+    "an item of a set": name("builtins.set") + b"](%be\x85R",
+    "an item of a frozenset": name("builtins.frozenset") + b"](%be\x85R",
+    "an item added to a set": b"\x8f(K\x01%b\x90",
+    "an item added to an object": name("a.B") + b")R(%b\x90",
+    "an item of a newer frozenset": b"(%b\x91",
+    "a tensor's shape": name("torch._utils._rebuild_meta_tensor_no_storage")
+    + b"("
+    + name("torch.float32")
+    + b"%b)\x89tR",
+}
+
+
+@pytest.mark.parametrize("where", KEYS.values(), ids=KEYS.keys())
+def test_looking_up_a_key_never_takes_for_ever(where: bytes) -> None:
+    """Python's own hash of these tuples, each of which holds the one before twice, would run for ages."""
+    _open_with(where, b")" + b"2\x86" * 100)
+
+
+def test_looking_up_a_key_never_ends_the_process() -> None:
+    """Python's own hash of as many tuples, one in the other, overflows the stack."""
+    _open_with(KEYS["a key of a dict"], b")" + b"\x85" * 1_000_000)
+
+
+def _open_with(where: bytes, bomb: bytes) -> None:
+    try:
+        assert repr(dict(index_of(wrapped(where % bomb), "pickle").modules[""].attributes))
+    except LimitError as error:
+        assert_told(error)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_honest_keys_and_sets_are_kept(protocol: int) -> None:
+    value: dict[Any, Any] = {(1, ("a", (None,))): 1, "s": {1, (2, 3)}, frozenset([(1,), 2]): {3: {4}}, 1.5: frozenset()}
+    value["large"] = [set(range(5000)), "x" * 200_000, {number: number for number in range(3000)}]
+    data = pickle.dumps(value, protocol)
+    read, _ = read_pickle(BytesSource(data, "x"), 0, DEFAULT_LIMITS)
+    made = load(read, "x", {}, lambda pid: pid)
+    assert made == value
+    assert {type(each) for each in (made["s"], *made["large"][:1])} == {set}
 
 
 SHAPES: dict[str, tuple[Any, str]] = {

@@ -17,6 +17,7 @@ from statedict.ops.optimizer import optimizer_parameters
 from statedict.ops.patterns import suggestion
 from statedict.ops.prefixes import strip_prefixes
 from statedict.ops.select import NamedTensor, named_modules, named_tensors
+from statedict.source import Folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +33,14 @@ class Checkpoint:
     def name(self) -> str:
         """The last part of its path."""
         return Path(self.index.source.name).name
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or of all files in the folder."""
+        source = self.index.source
+        if isinstance(source, Folder):
+            return sum((source.path / name).stat().st_size for name in source.names if not name.endswith("/"))
+        return source.size
 
     @cached_property
     def entries(self) -> list[NamedTensor]:

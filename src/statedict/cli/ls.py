@@ -76,6 +76,6 @@ def command(
 
 def _documents(checkpoint: Checkpoint, entries: list[NamedTensor]) -> Any:
     source = checkpoint.index.source
-    head = {"file": source.name, "format": checkpoint.index.format, "size": source.size}
+    head = {"file": source.name, "format": checkpoint.index.format, "size": checkpoint.size}
     fields = (tensor_fields(entry, checkpoint.first_names, source, checkpoint.optimized) for entry in entries)
     return tensors_document(head, fields)

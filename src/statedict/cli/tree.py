@@ -39,13 +39,12 @@ def command(
     width = output.width()
     title = checkpoint.name if key is None else f"{checkpoint.name}: {key}"
     lines = tree(outline, title, depth=depth, width=width, unfold=unfold, optimized=checkpoint.optimized)
-    source = checkpoint.index.source
     summary = totals(
         outline.root.sizes(),
         outline.modules,
         file=checkpoint.name,
         format=checkpoint.index.format,
-        file_size=source.size,
+        file_size=checkpoint.size,
         width=width,
     )
     output.print_lines([*lines, [], *summary])

@@ -5,8 +5,8 @@ from typing import Any
 
 from statedict.dtypes import DTYPES, DType
 from statedict.errors import FormatError, LimitError
+from statedict.formats._inert import is_class
 from statedict.formats._numpy import NumpyArray, NumpyDType
-from statedict.formats._pickle import is_class
 from statedict.formats._stored import Storage, StoredTensor
 from statedict.index import PLAIN, Encoding, TensorInfo, contiguous, shown, span
 from statedict.limits import Limits

@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 
 from statedict.errors import LimitError
 from statedict.formats._described import Described
+from statedict.formats._inert import PickledDict
 from statedict.formats._numpy import NumpyArray
-from statedict.formats._pickle import PickledDict
 from statedict.formats._stored import Storage, StoredTensor
 from statedict.index import Index, ModuleInfo, TensorInfo, shown
 from statedict.limits import Limits

@@ -7,7 +7,7 @@ from typing import Any
 
 from statedict.dtypes import DTYPES, DType
 from statedict.errors import FormatError
-from statedict.formats._pickle import is_class, spend
+from statedict.formats._inert import is_class, spend
 from statedict.formats._stored import Storage, StoredTensor, integers
 from statedict.index import contiguous
 from statedict.narrow import is_list, is_tuple

@@ -2,8 +2,9 @@
 
 Python's own unpickler does the work, because nothing in Python is faster, under two guards: `find_class` answers every
 name with a class made here that only records what is done to it, and the opcodes are walked beforehand, so that a
-pickle can neither run on behind its end nor make the unpickler allocate for a memo that it does not have. The opcodes
-are those of the standard library's `pickletools`.
+pickle can neither run on behind its end nor make the unpickler allocate for a memo that it does not have. The few that
+look up what they are given (in a dict, in a set) are replaced by calls: looking up tuples of tuples of tuples can take
+for ever, or end the process. The opcodes are those of the standard library's `pickletools`.
 """
 
 import _compat_pickle
@@ -11,20 +12,29 @@ import io
 import pickle
 import re
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from typing import Any, TypeGuard
+from typing import Any
 
 from statedict.errors import FormatError, LimitError
+from statedict.formats._inert import (
+    PickledDict,
+    SafeDict,
+    Stub,
+    budget,
+    budget_ends,
+    constructor,
+    is_class,
+    looked_up,
+    spend,
+)
 from statedict.limits import Limits
 from statedict.narrow import is_container, is_dict, is_tuple
-from statedict.opaque import Opaque
 from statedict.source import Source
 
 # Runs of opcodes whose length the opcode alone tells, and of short texts, one way for each length: a regular expression
 # cannot count. LONG_BINPUT only below 2**20: larger indices are looked at.
 _TEXTS = b"|".join(b"%b\0\0\0.{%d}" % (re.escape(bytes([size])), size) for size in range(64))
 _PLAIN = re.compile(
-    rb"(?:[()012}\]abdelostuNQR\x81\x85-\x89\x8f-\x94\x97\x98]|[Khq\x80].|M.{2}|[Jj].{4}|r.{2}[\x00-\x0f]\x00|G.{8}|"
+    rb"(?:[()012\]abdelostuNQR\x81\x85-\x89\x8f\x92-\x94\x97\x98]|[Khq\x80].|M.{2}|[Jj].{4}|r.{2}[\x00-\x0f]\x00|G.{8}|"
     rb"X(?:" + _TEXTS + rb"))*+",
     re.DOTALL,
 )
@@ -33,6 +43,12 @@ _COUNTED = {b: width for width, ops in ((1, b"UC\x8c\x8a"), (4, b"TBX\x8b"), (8,
 _FIXED = {b: size for size, ops in ((2, b"Khq\x80"), (3, b"M"), (5, b"Jjr"), (9, b"G\x95")) for b in ops}
 _STOP, _LONG_BINPUT, _PUT, _FRAME = b".rp\x95"
 _EXTENSIONS = b"\x82\x83\x84"
+_REPLACED = {
+    ord("}"): b"cstatedict\ndict\n)R",
+    0x90: b"t\x86cstatedict\nadditems\n\x86Q",
+    0x91: b"tcstatedict\nfrozenset\n\x86Q",
+}
+"""What stands for EMPTY_DICT, ADDITEMS and FROZENSET: the last two give what they take to `persistent_load`."""
 _LONGEST_LINE = 1 << 20
 _SMALL_MEMO = 1 << 10
 
@@ -44,11 +60,12 @@ class _Short(Exception):  # noqa: N818 - a signal, not an error
         self.position = position
 
 
-def scan(data: bytes, position: int, where: str, most: int) -> int:
+def scan(data: bytes, position: int, where: str, most: int, replaced: list[int]) -> int:
     """The end of the pickle in `data` that has been walked up to `position`; `_Short` where its bytes do not suffice.
 
-    `most` bounds the length of a frame. Raises FormatError at what is no opcode, LimitError at a frame longer than
-    `most` and at a memo index beyond the bytes before it, of which no honest pickle has any.
+    Adds to `replaced` where opcodes stand that `_REPLACED` has. `most` bounds the length of a frame. Raises FormatError
+    at what is no opcode, LimitError at a frame longer than `most` and at a memo index beyond the bytes before it, of
+    which no honest pickle has any.
     """
     plain, size = _PLAIN.match, len(data)
     while True:
@@ -57,7 +74,10 @@ def scan(data: bytes, position: int, where: str, most: int) -> int:
         if position >= size:
             raise _Short(position)
         opcode = data[position]
-        if (width := _COUNTED.get(opcode)) is not None:
+        if opcode in _REPLACED:
+            replaced.append(position)
+            end = position + 1
+        elif (width := _COUNTED.get(opcode)) is not None:
             end = position + 1 + width
             if end <= size:
                 end += int.from_bytes(data[position + 1 : end], "little")
@@ -109,18 +129,19 @@ def _memo_index(operation: bytes) -> int:
 def read_pickle(
     source: Source, offset: int, limits: Limits, piece: int = 1 << 16, where: str = ""
 ) -> tuple[bytes, int]:
-    """The bytes of the pickle at `offset` and where it ends: reads on until its STOP, first `piece` bytes, then more.
+    """The pickle at `offset`, made safe for `load`, and where it ends: read until its STOP, `piece` bytes, then more.
 
     Raises FormatError where the source ends before the pickle does, LimitError over `limits.header_bytes`.
     """
     where = where or source.name
     data, position = b"", 0
+    replaced: list[int] = []
     while True:
         end = offset + len(data)
         take = min(piece, source.size - end, limits.header_bytes - len(data))
         data += source.read_at(end, take)
         try:
-            stop = scan(data, position, where, source.size)
+            stop = scan(data, position, where, source.size, replaced)
         except _Short as short:
             if offset + len(data) >= source.size:
                 raise FormatError(
@@ -134,115 +155,25 @@ def read_pickle(
             position = short.position
             piece = max(piece, len(data))
             continue
-        return data[:stop], offset + stop
+        return _with_replaced(data[:stop], replaced), offset + stop
 
 
-class Stub(Opaque):
-    """The base of what `find_class` returns: a class that can be called and filled, and only records what it gets."""
-
-    __slots__ = ()
-    full_name = ""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        made = object.__new__(cls)
-        Opaque.__init__(made, cls.full_name, args, kwargs)
-        return made
-
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        """Nothing: `__new__` has done it, as it must for a pickle that never calls `__init__`."""
-
-    def __setstate__(self, *state: Any) -> None:
-        if state:  # else it is the class that was given a state, which is of no effect
-            self.state = state[0]
-
-    def append(self, item: Any) -> None:
-        if not isinstance(self.items, list):
-            self.items = []
-        self.items.append(item)
-
-    add = append
-
-    def extend(self, items: list[Any]) -> None:
-        for item in items:
-            self.append(item)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if not isinstance(self.items, dict):
-            self.items = {}
-        self.items[key] = value
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the called result would be: `functools.partial(C.__new__, C, x)()`, as pickle writes it, is a `C(x)`."""
-        if self.name == "functools.partial" and is_tuple(self.state) and len(self.state) == 4:
-            _, bound, named, _ = self.state
-            if is_tuple(bound) and bound and is_class(bound[0]) and is_dict(named):
-                return bound[0](*bound[1:], *args, **named, **kwargs)
-        return described(f"{self.name}()", (self, *args), kwargs)
-
-
-def described(full_name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Stub:
-    """The description of a call, ready to be given a state and items."""
-    made = object.__new__(Stub)
-    Opaque.__init__(made, full_name, args, kwargs)
-    return made
-
-
-def is_class(value: object) -> TypeGuard[type[Stub]]:
-    """Whether `value` stands for a class or function that a pickle names."""
-    return isinstance(value, type) and issubclass(value, Stub)
-
-
-class PickledDict(dict[Any, Any]):
-    """A dict subclass that a pickle named (`OrderedDict`, `defaultdict`, `Counter`), with the attributes it got."""
-
-    __slots__ = ("attributes",)
-
-    def __setstate__(self, *state: Any) -> None:
-        if state and is_dict(state[0]):  # else it is the class that was given a state
-            self.attributes = state[0]
-
-
-def constructor(full_name: str, make: Callable[..., Any]) -> type:
-    """A class of that name whose instantiation is `make(*arguments)`: what a pickle may call."""
-
-    def new(_cls: type, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return make(*args, **kwargs)
-        except FormatError:
-            raise
-        except (TypeError, ValueError, AttributeError, KeyError, IndexError):
-            return described(full_name, args, kwargs)  # not what this function takes: say what was asked
-
-    return type("Stub", (Stub,), {"__slots__": (), "__new__": new, "full_name": full_name})
-
-
-class _Budget:
-    """How many values and bytes a pickle may still copy by what it calls: four times what it is long, else a bomb."""
-
-    __slots__ = ("left", "where")
-
-    def __init__(self, where: str, size: int) -> None:
-        self.where = where
-        self.left = 4 * size
-
-
-_budget = ContextVar[_Budget]("_budget")
-
-
-def spend(size: int) -> None:
-    """Count what a function in `known` copies of its arguments. Raises LimitError when the pickle overdoes it.
-
-    A pickle can refer to one long value over and over, at three bytes each time.
-    """
-    budget = _budget.get()
-    budget.left -= size
-    if budget.left < 0:
-        raise LimitError(f"{budget.where}: its pickle copies its values over and over; it is a bomb")
+def _with_replaced(data: bytes, positions: list[int]) -> bytes:
+    pieces: list[bytes] = []
+    last = 0
+    for position in positions:
+        pieces += data[last:position], _REPLACED[data[position]]
+        last = position + 1
+    return b"".join([*pieces, data[last:]])
 
 
 def _ordered_dict(items: Any = ()) -> PickledDict:
-    spend(len(items))
-    return PickledDict(items)
+    made = PickledDict()
+    if items:
+        spend(len(items))
+        for key, value in items.items() if is_dict(items) else items:
+            made[key] = value
+    return made
 
 
 def _default_dict(_factory: Any = None, items: Any = ()) -> PickledDict:
@@ -273,6 +204,41 @@ def _checked(kind: type, *accepted: type) -> Callable[..., Any]:
     return make
 
 
+def _dict(items: Any = ()) -> SafeDict:
+    return SafeDict(_ordered_dict(items))
+
+
+def _set(items: Any = ()) -> set[Any]:
+    if not is_container(items):
+        raise TypeError("not what a set is pickled as")
+    spend(len(items))
+    return {looked_up(item) for item in items}
+
+
+def _frozenset(items: Any = ()) -> frozenset[Any]:
+    return frozenset(_set(items))
+
+
+def _add_items(target: Any, items: tuple[Any, ...]) -> Any:
+    for item in items:
+        target.add(looked_up(item))
+    return target
+
+
+def _with_sets(persistent: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`persistent`, and what stands for opcodes that fill sets; PyTorch's own references have five parts."""
+
+    def load_persistent(pid: Any) -> Any:
+        if is_tuple(pid) and len(pid) == 2 and is_class(pid[1]):
+            if pid[1].full_name == "statedict.frozenset":
+                return _frozenset(pid[0])
+            if pid[1].full_name == "statedict.additems":
+                return _add_items(*pid[0])
+        return persistent(pid)
+
+    return load_persistent
+
+
 def _reconstructor(cls: Any, _base: Any, state: Any) -> Any:
     made = cls.__new__(cls)
     if state is not None:
@@ -288,11 +254,12 @@ BUILTINS: Mapping[str, Callable[..., Any]] = {
     "_codecs.encode": _bytes_of,
     "builtins.bytes": _bytes_of,
     "builtins.bytearray": _bytearray_of,
-    "builtins.dict": _checked(dict, list, tuple, dict),
+    "builtins.dict": _dict,
+    "statedict.dict": lambda: SafeDict(),  # noqa: PLW0108 - without arguments
     "builtins.list": _checked(list, list, tuple),
     "builtins.tuple": _checked(tuple, list, tuple),
-    "builtins.set": _checked(set, list, tuple),
-    "builtins.frozenset": _checked(frozenset, list, tuple),
+    "builtins.set": _set,
+    "builtins.frozenset": _frozenset,
     "builtins.complex": _checked(complex, int, float),
 }
 _OLD_NAMES = _compat_pickle.NAME_MAPPING
@@ -314,7 +281,7 @@ class Unpickler(pickle.Unpickler):
         # Python 2 wrote bytes as text: surrogates let them be turned back.
         super().__init__(buffered, encoding="utf-8", errors="surrogateescape", buffers=())
         self._known = known
-        self.persistent_load = persistent
+        self.persistent_load = _with_sets(persistent) if b"statedict\n" in data else persistent
         self._classes: dict[str, type] = {}
         self._where = where
         self._old_names = data[:1] != b"\x80" or data[1] < 3  # then Python 2's names stand for Python 3's
@@ -341,7 +308,7 @@ def load(data: bytes, where: str, known: Mapping[str, Callable[..., Any]], persi
 
     Raises FormatError, naming `where`, when the pickle contradicts itself.
     """
-    outer = _budget.set(_Budget(where, len(data)))
+    begun = budget(where, len(data))
     try:
         return Unpickler(data, known, persistent, where).load()
     except FormatError:
@@ -351,7 +318,7 @@ def load(data: bytes, where: str, known: Mapping[str, Callable[..., Any]], persi
     except Exception as error:
         raise FormatError(f"{where}: its pickle is damaged: {_first_line(error)}") from error
     finally:
-        _budget.reset(outer)
+        budget_ends(begun)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 from statedict.dtypes import DTYPES, DType
-from statedict.formats._pickle import is_class
+from statedict.formats._inert import is_class
 from statedict.narrow import is_dict, is_tuple
 from statedict.opaque import Opaque
 from statedict.source import Extent

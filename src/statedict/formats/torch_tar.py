@@ -105,10 +105,10 @@ class _Reader:
             position += 8 + extent.size
         views, _ = self._pickle(position)
         for target, root, offset, numel in views if is_list(views) or is_tuple(views) else ():
-            whole = self._objects[root]
+            whole = self._objects[count(root)]
             begin, size = whole.nbytes(count(offset)), whole.nbytes(count(numel))
             extent = Extent(self._source, whole.extent.offset + begin, size)
-            self._objects[target] = Storage(whole.dtype, numel, whole.device, extent)
+            self._objects[count(target)] = Storage(whole.dtype, numel, whole.device, extent)
 
     def tensors(self, position: int) -> None:
         number, position = self._count(position)
@@ -120,7 +120,7 @@ class _Reader:
             numbers = struct.unpack(f"<{2 * dimensions + 1}q", self._source.read_at(position + 8, 16 * dimensions + 8))
             position += 16 + 16 * dimensions
             shape, stride, offset = numbers[:dimensions], numbers[dimensions:-1], numbers[-1]
-            held = self._objects.get(storage)
+            held = self._objects.get(count(storage))
             if not isinstance(held, Storage):
                 raise FormatError(f"{self._source.name}: tensor `{key}` lies in no storage; the file is damaged")
             self._objects[key] = StoredTensor(held, offset, shape, stride, held.dtype)

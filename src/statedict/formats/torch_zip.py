@@ -11,7 +11,8 @@ from typing import Any
 from statedict.dtypes import DType
 from statedict.errors import FormatError, LimitError
 from statedict.formats._graph import index_of
-from statedict.formats._pickle import is_class, load, read_pickle
+from statedict.formats._inert import is_class
+from statedict.formats._pickle import load, read_pickle
 from statedict.formats._stored import Storage, count, storage_dtype
 from statedict.formats._torch import KNOWN
 from statedict.formats._zip import first_name, holds, is_zip, read_zip

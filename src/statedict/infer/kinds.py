@@ -1,8 +1,9 @@
 """The rules, in the order in which they are asked: from those that tensors' names decide to those of shapes alone."""
 
 from statedict.infer import attention, batches, convolutions, matrices, norms, recurrent
-from statedict.infer.places import Place, is_number
+from statedict.infer.places import Place
 from statedict.infer.weights import weight_of
+from statedict.narrow import is_number
 
 UNSURE = "?"
 """What the name of a kind begins with that only the neighbours can confirm."""

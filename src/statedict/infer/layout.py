@@ -35,7 +35,10 @@ def inferred_repr(module: "Module") -> str:
     if module.quantization is not None:
         return str(module.quantization)
     name = "transformers.pytorch_utils.Conv1D" if module.kind == "Conv1D" else f"torch.nn.{module.kind}"
-    return layers.extra_repr(name, inferred_attributes(module), {**module._parameters, **module._buffers})
+    known = inferred_attributes(module)
+    text = layers.extra_repr(name, known, {**module._parameters, **module._buffers})
+    # PyTorch writes the channels without their names, in first, which are not always known.
+    return f"out_channels={text}" if "out_channels" in known and "in_channels" not in known else text
 
 
 def _shapes(module: "Module") -> dict[str, Shape]:

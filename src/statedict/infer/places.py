@@ -18,7 +18,6 @@ MATRICES, TRANSPOSED, CONV1, CONV2, CONV3, LAYER_NORMS, GROUP_NORMS, RMS_NORMS, 
 their dimensions, norms, and what models with RMSNorm have, and others seldom."""
 CONVOLUTIONS = CONV1 | CONV2 | CONV3
 
-_LONGEST_NUMBER = 10
 _HIGHEST = 6
 """How many modules up neighbours are looked for."""
 
@@ -65,11 +64,6 @@ class Place:
         while place is not None and left:
             yield place
             place, left = place.above, left - 1
-
-
-def is_number(name: str) -> bool:
-    """Whether a name is a position in a list, as Python writes it."""
-    return name.isdecimal() and name.isascii() and len(name) < _LONGEST_NUMBER and (name[0] != "0" or name == "0")
 
 
 def nearest(place: Place, wanted: int, *, whole: bool = True) -> int:

@@ -3,8 +3,9 @@
 
 from itertools import pairwise
 
-from statedict.infer.places import Place, is_number
+from statedict.infer.places import Place
 from statedict.infer.weights import channels_of, inputs_of
+from statedict.narrow import is_number
 
 
 def kind(place: Place) -> str | None:

@@ -7,14 +7,13 @@ from typing import Any
 
 from statedict import printing
 from statedict.module import Module
-from statedict.nested import is_number
+from statedict.narrow import is_number
 from statedict.ops.select import NamedTensor, Role, is_optimizer, own_buffers, own_modules, own_parameters
 from statedict.ops.sizes import Sizes, sizes
 from statedict.views.values import value_text
 
 _MOST_INLINE = 6
 """Tensors of a module without children that stand on its own line; more get a line each."""
-_LONGEST_NUMBER = 10
 _PLAIN_KINDS = ("", "ModuleList", "Sequential", "Sequential?", "ParameterList", "ParameterList?")
 """What adds nothing to the fold of all that it holds, which then takes its line: `layers.0-31`."""
 
@@ -175,7 +174,7 @@ def _skipped(module: Module) -> dict[str, str]:
     names = [name for name, _ in own_modules(module)]
     if module.class_name or module.container:
         return {}
-    if not all(is_number(name) and len(name) < _LONGEST_NUMBER for name in names):
+    if not all(map(is_number, names)):
         return {}
     found: dict[str, str] = {}
     expected = 0
