@@ -1,8 +1,7 @@
-"""Every PyTorch and safetensors file that is listed as a real model: it opens, and its values are torch's bit for bit."""
+"""Every PyTorch and safetensors file listed as a real model: it opens, and its values are torch's, bit for bit."""
 
 import pickle
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 

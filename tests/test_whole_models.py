@@ -1,4 +1,4 @@
-"""Whole models as `torch.save(model)` writes them, against the live ones: every `torch.nn` class, and real shapes of tree."""
+"""Whole models as `torch.save(model)` writes them, against live ones: every `torch.nn` class, trees of every shape."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Self, cast
 
 from statedict import collector, finding, infer, layers, loading, printing, registering
-from statedict.deferred import Deferred, Unread
+from statedict.deferred import Deferred, Table, Unread
+from statedict.index import EMPTY
 from statedict.infer import Quantization
 from statedict.registering import type_name
 from statedict.tensor import Buffer, Parameter, Tensor, is_tensor_like
@@ -36,15 +37,13 @@ class Module:
     training: bool = True
 
     _parameters: dict[str, Parameter | None]
-    _buffers: dict[str, Tensor | None]
-    _modules: "dict[str, Module | None]"
-    _non_persistent_buffers_set: set[str]
-    _attributes: "dict[str, Any] | Unread"
+    _buffers: dict[str, Tensor | None] = cast("Any", Table(dict))
+    _modules: "dict[str, Module | None]" = cast("Any", Table(dict))
+    _non_persistent_buffers_set: set[str] = cast("Any", Table(set))
+    _attributes: "dict[str, Any] | Unread" = cast("Any", Table(dict))
 
     def __init__(self) -> None:
-        self.__dict__.update(
-            _parameters={}, _buffers={}, _modules={}, _non_persistent_buffers_set=set[str](), _attributes={}
-        )
+        self.__dict__["_parameters"] = {}
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -190,7 +189,7 @@ class Module:
         memo: set[Tensor] = set()
         head = _head(prefix)
         for below, module in self._descend(head, set(), not remove_duplicate) if recurse else ((head, self),):
-            for name, tensor in module.__dict__[table].items():
+            for name, tensor in module.__dict__.get(table, EMPTY).items():
                 if tensor is None or tensor in memo:
                     continue
                 if remove_duplicate:
@@ -216,8 +215,11 @@ class Module:
                 seen.add(module)
                 below = f"{head}{name}."
                 yield below, module
-                path.append((below, module, iter(module._modules.items())))
-                break
+                if inside := module.__dict__.get("_modules"):
+                    path.append((below, module, iter(inside.items())))
+                    break
+                if again:
+                    seen.discard(module)
             else:
                 path.pop()
                 if again:

@@ -33,7 +33,7 @@ def _summary(value: Any, room: int, beginning: str) -> str:
         opening, closing = _brackets(value)
         return f"{opening}{ELLIPSIS} {numbers.counted(len(value), 'item')}{closing}"
     if isinstance(value, Opaque):
-        named = f"{value.kind}({ELLIPSIS} {numbers.counted(len(value.attributes), 'attribute')})"
+        named = f"{value.name}({ELLIPSIS} {numbers.counted(len(value.attributes), 'attribute')})"
         return shortened(named if value.attributes else beginning, room)
     if isinstance(value, str):
         return f"{shortened(beginning, room - 1)}{beginning[0]} ({numbers.counted(len(value), 'character')})"
@@ -97,4 +97,4 @@ def _opaque(value: Opaque, depth: int) -> Iterator[str]:
     given = [_pieces(argument, depth + 1) for argument in value.args]
     given += [_pair(key, held, depth, "=") for key, held in {**value.kwargs, **value.attributes}.items()]
     given += [_pieces(value.items, depth + 1)] if value.items else []
-    yield from _listed(f"{escaped(value.kind)}(", ")", iter(given))
+    yield from _listed(f"{escaped(value.name)}(", ")", iter(given))
