@@ -137,9 +137,9 @@ def test_value(value: object, shown: str) -> None:
         (list(range(100)), "[… 100 items]"),
         ({str(key): key for key in range(100)}, "{… 100 keys}"),
         ("x" * 100, '"' + "x" * 57 + '…" (100 characters)'),
-        (Opaque("argparse.Namespace", (), state={"lr": 0.1}), "Namespace(lr=0.1)"),
+        (Opaque("argparse.Namespace", (), state={"lr": 0.1}), "argparse.Namespace(lr=0.1)"),
         (Opaque("torch.nn.functional.relu"), "torch.nn.functional.relu"),
-        (Opaque("a.B", (), state={f"name_{at}": at for at in range(50)}), "B(… 50 attributes)"),
+        (Opaque("a.B", (), state={f"name_{at}": at for at in range(50)}), "a.B(… 50 attributes)"),
     ],
 )
 def test_value_text(value: object, shown: str) -> None:

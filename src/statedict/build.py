@@ -49,14 +49,15 @@ class _Building:
     """The modules made so far, by what stands before their members' names: "" for the root, "features.0." below it."""
 
     def __init__(self) -> None:
-        root = Module()
-        self.heads: dict[str, Module] = {"": root}
+        self.inference = Inference()
+        self.heads: dict[str, Module] = {}
         self.described: dict[int, Module] = {}
         self.classes: dict[str | None, tuple[type[Module], int | None]] = {}
         self.made: dict[int, Tensor] = {}
         self.convert = partial(_converted, self.made)
-        self.unsure: list[Module] = [root]
+        self.unsure: list[Module] = []
         """Modules that may turn out to be lists: known from names alone, or of classes that nobody knows."""
+        self._at("")
 
     def module(self, path: str, info: ModuleInfo) -> None:
         head = path + "." if path else ""
@@ -79,6 +80,7 @@ class _Building:
         module = self.heads.get(head)
         if module is None:
             module = Module()
+            module.__dict__["_inference"] = self.inference
             self.unsure.append(module)
             self._attach(head, module)
         return module
@@ -89,13 +91,22 @@ class _Building:
             kind = _CONTAINERS[info.container]
         module = object.__new__(kind)  # without `__init__`, which costs a third of all
         held = module.__dict__
-        held["kind"], held["class_name"], held["version"] = info.kind, info.class_name, info.version or version
-        held["_parameters"], held["_buffers"] = dict.fromkeys(info.parameters), dict.fromkeys(info.buffers)
-        held["_modules"] = dict.fromkeys(info.modules)
-        held["_non_persistent_buffers_set"] = set(info.non_persistent)
-        held["_attributes"] = Unread(info.attributes, self.convert) if info.attributes else {}
+        held["class_name"], held["version"] = info.class_name, info.version or version
+        held["_parameters"] = dict.fromkeys(info.parameters)
+        for table, names in (("_buffers", info.buffers), ("_modules", info.modules)):
+            if names:
+                held[table] = dict.fromkeys(names)
+        if info.non_persistent:
+            held["_non_persistent_buffers_set"] = set(info.non_persistent)
+        if info.attributes:
+            held["_attributes"] = Unread(info.attributes, self.convert)
         if info.container:
             held["container"] = info.container
+        # A dict that has a version is the state dict of a module, and not a part of a checkpoint.
+        if info.kind or info.class_name or (info.container and not held["version"]):
+            held["kind"] = info.kind
+        else:
+            held["_inference"] = self.inference
         if not info.training:
             held["training"] = False
         if kind is Module and not _is_torchs(info.class_name):
@@ -144,15 +155,7 @@ class _Building:
                 module.__class__ = ListModule
                 if not ordered:
                     module.__dict__["_modules"] = dict(sorted(module._modules.items(), key=_number))
-        root = self.heads[""]
-        inference = Inference(root)
-        for module in self.heads.values():
-            held = module.__dict__
-            # A dict that has a version is the state dict of a module, and not a part of a checkpoint.
-            told = held.get("kind") or held.get("class_name") or (held.get("container") and not held.get("version"))
-            if not told:
-                held.pop("kind", None)
-                held["_inference"] = inference
+        root = self.inference.root = self.heads[""]
         return root
 
 

@@ -252,14 +252,14 @@ class Module:
         for name, parameter in self._parameters.items():
             if parameter is not None:
                 destination[prefix + name] = parameter if keep_vars else parameter.detach()
-        for name, buffer in self._buffers.items():
+        for name, buffer in self.__dict__.get("_buffers", EMPTY).items():
             if buffer is not None and name not in self._non_persistent_buffers_set:
                 destination[prefix + name] = buffer if keep_vars else buffer.detach()
         if self._has_extra_state():
             destination[prefix + _EXTRA_STATE] = self.attributes[_EXTRA_STATE]
 
     def _has_extra_state(self) -> bool:
-        held = self._attributes
+        held = self.__dict__.get("_attributes", EMPTY)
         return _EXTRA_STATE in (held.described if isinstance(held, Unread) else held)
 
     def load_state_dict(

@@ -47,12 +47,13 @@ _COMPANIONS = frozenset(
 class Inference:
     """The kinds of the modules below a root, found when the first of them is asked for."""
 
-    def __init__(self, root: "Module") -> None:
-        self._root: Module | None = root
+    def __init__(self) -> None:
+        self.root: Module | None = None
+        """The root, as soon as the tree is whole."""
 
     def __call__(self) -> None:
         """Tell every module of the tree of which no file tells it what kind it is; nothing the second time."""
-        root, self._root = self._root, None
+        root, self.root = self.root, None
         if root is not None:
             infer(root)
 
