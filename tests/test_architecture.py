@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "finding",
         "printing",
         "registering",
+        "walking",
         "parameters",
         "loading",
         "module",
@@ -35,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "build",
     ),
     ("kernels", "engine", "ops"),
-    ("opening", "saving"),
+    ("opening", "arrays", "configured", "saving"),
     ("views",),
     ("cli", "web", "__main__"),
 )

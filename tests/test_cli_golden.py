@@ -15,6 +15,7 @@ CASES = {
     "help-tree": ["tree", "--help"],
     "help-ls": ["ls", "--help"],
     "help-show": ["show", "--help"],
+    "tree-train-json": ["tree", "train.ckpt", "--json"],
     "tree-net": ["tree", "net.pt"],
     "tree-net-whole": ["tree", "net_whole.pt"],
     "tree-net-safetensors": ["tree", "net.safetensors"],

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from statedict.module import Module
     from statedict.opaque import Opaque
     from statedict.opening import open
+    from statedict.ops.optimizer import optimizer_parameters
+    from statedict.ops.prefixes import strip_prefixes
     from statedict.ops.select import select
     from statedict.tensor import Buffer, Parameter, Tensor
 
@@ -40,7 +42,9 @@ __all__ = [
     "__version__",
     "dtype",
     "open",
+    "optimizer_parameters",
     "select",
+    "strip_prefixes",
 ]
 
 _HOMES = {
@@ -59,6 +63,8 @@ _HOMES = {
     "module": ("Module",),
     "opaque": ("Opaque",),
     "opening": ("open",),
+    "ops.optimizer": ("optimizer_parameters",),
+    "ops.prefixes": ("strip_prefixes",),
     "ops.select": ("select",),
     "tensor": ("Buffer", "Parameter", "Tensor"),
 }

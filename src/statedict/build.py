@@ -10,7 +10,7 @@ from statedict import collector, layers
 from statedict.containers import ModuleDict, ModuleList, Sequential
 from statedict.deferred import Unread
 from statedict.dtypes import DTYPES
-from statedict.index import Index, ModuleInfo, TensorInfo
+from statedict.index import EMPTY, Index, ModuleInfo, TensorInfo
 from statedict.infer import Inference, is_buffer
 from statedict.module import Module
 from statedict.narrow import is_number
@@ -123,13 +123,13 @@ class _Building:
 
     def tensors(self, infos: Mapping[str, TensorInfo], *, ordered: bool) -> None:
         """Put every tensor into its module; one `TensorInfo` is one `Tensor` under all its names."""
-        made, before, module, parameters, buffers = self.made, None, self.heads[""], {}, {}
+        made, before, module, parameters, buffers = self.made, None, self.heads[""], {}, EMPTY
         for name, info in infos.items():
             cut = name.rfind(".") + 1
             head, local = name[:cut], name[cut:]
             if head != before:  # neighbours mostly share a module
                 before, module = head, self._at(head)
-                parameters, buffers = module._parameters, module._buffers
+                parameters, buffers = module._parameters, module.__dict__.get("_buffers", EMPTY)
             tensor = made.get(id(info))
             # PyTorch lists a module's buffers behind its parameters: what follows a buffer is one, unless named so.
             if local in parameters or not (
@@ -141,6 +141,7 @@ class _Building:
                     tensor = made[id(info)] = of_info(Parameter, info, grad)
                 parameters[local] = cast("Parameter", tensor)
             else:
+                buffers = module._buffers
                 buffers[local] = self._buffer(module, local, info) if tensor is None else tensor
 
     def _buffer(self, module: Module, local: str, info: TensorInfo) -> Tensor:
@@ -169,9 +170,13 @@ def _is_torchs(class_name: str | None) -> bool:
 
 def _is_list(module: Module) -> bool:
     """Whether all that a module holds is named by numbers."""
-    modules, tensors = module._modules, [*module._parameters, *module._buffers]
-    names = tensors or modules
-    return bool(names) and not (modules and tensors) and all(map(is_number, names))
+    held = module.__dict__
+    names = held["_parameters"] or held.get("_buffers") or held.get("_modules") or EMPTY
+    for name in names:
+        if not is_number(name):
+            return False  # so for nearly all: their first name says "weight"
+    modules, tensors = module._modules, {**module._parameters, **module._buffers}
+    return bool(names) and not (modules and tensors) and all(map(is_number, tensors))
 
 
 def _converted(made: dict[int, Tensor], attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001  The tree's own files look inside a `Module`.
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -66,6 +65,8 @@ def _check_has(module: "Module", name: str, target: str, root: "Module") -> None
 
 def closest(module: "Module", name: str, target: str, root: "Module") -> str:
     """What to add to the error that `module` has no `name`: names there, else full names in `root` that end alike."""
+    import difflib  # no one but a user's mistake needs it
+
     local = [*module._modules, *module._parameters, *module._buffers]
     found = difflib.get_close_matches(name, local[:_MOST_COMPARED], _MOST)
     if not found and target:

@@ -1,6 +1,5 @@
 """What the keys of a state dict that does not fit may have been meant to be."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,8 @@ def _first_part(keys: Sequence[str]) -> str:
 
 
 def _renames(wanted: "Mapping[str, Tensor]", given: "Mapping[str, Tensor]") -> list[str]:
+    import difflib  # only an error's text needs it
+
     by_shape: dict[object, list[str]] = {}
     for key, tensor in given.items():
         by_shape.setdefault(tensor.shape, []).append(key)

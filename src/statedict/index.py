@@ -150,8 +150,9 @@ class Index:
                     f"{self.source.name}: the name `{shown(longest)}` has {len(longest):,} characters; "
                     f"`Limits.name_bytes` allows {limits.name_bytes:,}"
                 )
-            depth, deepest = max(zip(map(str.count, names, repeat(".")), names, strict=False), default=(0, ""))
+            depth = max(map(str.count, names, repeat(".")), default=0)
             if depth > limits.depth:
+                deepest = next(name for name in names if name.count(".") == depth)
                 raise LimitError(
                     f"{self.source.name}: the name `{shown(deepest)}` is nested {depth:,} deep; "
                     f"`Limits.depth` allows {limits.depth:,}"

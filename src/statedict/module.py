@@ -4,14 +4,17 @@
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
-from statedict import collector, finding, infer, layers, loading, printing, registering
+from statedict import collector, finding, infer, layers, loading, printing, registering, walking
 from statedict.deferred import Deferred, Table, Unread
 from statedict.index import EMPTY
 from statedict.infer import Quantization
 from statedict.registering import type_name
 from statedict.tensor import Buffer, Parameter, Tensor, is_tensor_like
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _EXTRA_STATE = "_extra_state"
 
@@ -69,6 +72,18 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
+
+    def to_torch(self, classes: "Mapping[str, type[nn.Module]] | None" = None) -> "nn.Module":
+        """The live PyTorch module that it describes, with those below it, its weights read into memory.
+
+        Classes of `torch.nn`, and those that `classes` gives for full names in the file, are built without their
+        `__init__`, as unpickling does; nothing else that a file names is looked up. Any other module becomes a holder
+        without `forward`: `interop.modules.holders` lists them. Tied weights stay tied. Of a live model's tree it is
+        the live module itself. Raises StatedictError where the file names no class, as state dicts do not.
+        """
+        from statedict.interop.modules import to_torch
+
+        return to_torch(self, classes or {})
 
     # Registering
 
@@ -197,33 +212,7 @@ class Module:
                 yield below + name, tensor
 
     def _descend(self, head: str, seen: "set[Module]", again: bool) -> "Iterator[tuple[str, Module]]":
-        """Yield this module and all below it, each with what stands before its members' names ("features.0.").
-
-        Without recursion, since trees are deep and many. With `again` a module comes under each of its names, though
-        never inside itself.
-        """
-        seen.add(self)
-        yield head, self
-        path: list[tuple[str, Module, Iterator[tuple[str, Module | None]]]] = [
-            (head, self, iter(self._modules.items()))
-        ]
-        while path:
-            head, parent, children = path[-1]
-            for name, module in children:
-                if module is None or module in seen:
-                    continue
-                seen.add(module)
-                below = f"{head}{name}."
-                yield below, module
-                if inside := module.__dict__.get("_modules"):
-                    path.append((below, module, iter(inside.items())))
-                    break
-                if again:
-                    seen.discard(module)
-            else:
-                path.pop()
-                if again:
-                    seen.discard(parent)
+        return walking.descend(self, head, seen, again)
 
     # State
 

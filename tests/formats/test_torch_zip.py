@@ -407,3 +407,20 @@ def test_the_whole_of_a_member_is_bounded_by_it() -> None:
     assert extent is not None
     with pytest.raises(FormatError, match=r"^net\.pt: a/data/0: expected 7 bytes, but there are 6"):
         extent.source.read_at(2, 5)
+
+
+def test_views_of_one_storage_are_tied_where_they_show_the_same() -> None:
+    whole = torch.arange(6.0)
+    tensors = index_of(
+        saved({"whole": whole, "half": whole[3:], "again": whole[3:], "all": whole[:], "rows": whole.view(2, 3)})
+    ).tensors
+    assert tensors["half"] is tensors["again"]
+    assert tensors["whole"] is tensors["all"]
+    assert len({id(info) for info in tensors.values()}) == 3
+
+
+def test_views_of_one_storage_as_two_element_types_are_two_tensors() -> None:
+    bits = torch.zeros(4, dtype=torch.float8_e4m3fn)
+    tensors = index_of(saved({"a": bits, "b": bits.view(torch.float8_e5m2)})).tensors
+    assert [info.dtype.name for info in tensors.values()] == ["float8_e4m3fn", "float8_e5m2"]
+    assert tensors["a"].extent == tensors["b"].extent

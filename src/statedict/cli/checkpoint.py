@@ -1,6 +1,6 @@
 """What all commands share: the argument FILE, `--key`, `--strip` and `--format`, and opening what they name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from statedict.build import build
+from statedict.configured import configured
 from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.module import Module
@@ -47,10 +48,12 @@ class Checkpoint:
         """Every name of every tensor."""
         return list(named_tensors(self.model))
 
-    @cached_property
-    def optimized(self) -> dict[str, str]:
-        """The name of the parameter that each tensor of an optimizer's states belongs to, by the tensor's name."""
-        return optimizer_parameters(self.model)
+    def optimized(self, entries: Iterable[NamedTensor]) -> dict[str, str]:
+        """The name of the parameter that each tensor of an optimizer's states belongs to, by the tensor's name.
+
+        Nothing where none of `entries` is one.
+        """
+        return optimizer_parameters(self.model) if any(entry.role == "optimizer" for entry in entries) else {}
 
     @cached_property
     def first_names(self) -> dict[int, str]:
@@ -68,6 +71,8 @@ def checkpoint_options(function: F) -> F:
     )
     strip = "Take the names out that DDP, FSDP, compile and checkpointing put in: `module.`, `_orig_mod.`, ..."
     function = click.option("--strip", is_flag=True, help=strip)(function)
+    kinds = "Take what modules are from the folder's config.json, by transformers: exact, but it takes seconds."
+    function = click.option("--config-kinds", is_flag=True, help=kinds)(function)
     function = click.option("--key", metavar="NAME", help="Take only this part of it: a module, by its name.")(function)
     return click.argument("file")(function)
 
@@ -76,10 +81,17 @@ _opened: list[Checkpoint] = []
 """What this process has opened, kept to its end: see `cli.main`."""
 
 
-def opened(file: str, key: str | None, format: str | None, strip: bool = False) -> Checkpoint:
-    """The checkpoint at a path; without wrappers' prefixes where `strip` says so. Raises as `statedict.open` does."""
+def opened(
+    file: str, key: str | None, format: str | None, strip: bool = False, config_kinds: bool = False
+) -> Checkpoint:
+    """The checkpoint at a path. Raises as `statedict.open` does.
+
+    `strip` leaves wrappers' prefixes out, `config_kinds` takes kinds from the folder's `config.json`.
+    """
     source, key = entered(file, key)
     index = read_index(source, format=format)
+    if config_kinds:
+        index = configured(index)
     model = strip_prefixes(build(index)) if strip else build(index)
     checkpoint = Checkpoint(index, model if key is None else _part(model, key, file))
     _opened.append(checkpoint)

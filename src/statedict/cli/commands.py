@@ -1,10 +1,8 @@
 """The command line's frame: which commands there are, and how each error ends."""
 
-import difflib
 import importlib
 import os
 import sys
-import traceback
 from typing import Any, NoReturn
 
 import click
@@ -44,6 +42,8 @@ class Commands(click.Group):
         if args and args[0] not in COMMANDS and os.path.exists(args[0]):  # noqa: PTH110 - no Path for one question
             ctx.fail(f"`{args[0]}` is a file; say what to do with it: `statedict tree {args[0]}`")
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
             close = difflib.get_close_matches(args[0], COMMANDS, 1) or COMMANDS
             ctx.fail(f"there is no command `{args[0]}`; did you mean {' or '.join(f'`{name}`' for name in close)}?")
         return super().resolve_command(ctx, args)
@@ -74,6 +74,8 @@ def fail(message: str, code: int = 2) -> NoReturn:
     """End with one line on standard error; below it, with STATEDICT_TRACEBACK=1, where the error arose."""
     sys.stderr.write(f"statedict: {one_line(message)}\n".encode(errors="backslashreplace").decode())
     if os.environ.get("STATEDICT_TRACEBACK") == "1" and sys.exc_info()[0] is not None:
+        import traceback
+
         traceback.print_exc()
     sys.exit(code)
 

@@ -9,7 +9,6 @@ import click
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
 from statedict.ops.select import NamedTensor, chosen
-from statedict.views.documents import tensor_fields, tensors_document
 from statedict.views.listing import comma_separated, listing, plain_listing
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
@@ -44,6 +43,7 @@ def command(
     pattern: tuple[str, ...],
     key: str | None,
     strip: bool,
+    config_kinds: bool,
     format: str | None,
     where: str | None,
     sort: str | None,
@@ -58,7 +58,7 @@ def command(
     """
     if as_json and as_csv:
         raise click.UsageError("`--json` and `--csv` cannot be had together", click.get_current_context())
-    checkpoint = opened(file, key, format, strip)
+    checkpoint = opened(file, key, format, strip, config_kinds)
     entries = chosen(checkpoint.model, checkpoint.entries, pattern, where)
     if sort:
         entries = sorted(entries, key=_ORDERS[sort])
@@ -69,13 +69,17 @@ def command(
     elif as_csv:
         output.print_text(comma_separated(entries, checkpoint.first_names))
     elif output.is_plain():
-        output.print_text(plain_listing(entries, checkpoint.first_names, checkpoint.optimized))
+        output.print_text(plain_listing(entries, checkpoint.first_names, checkpoint.optimized(entries)))
     else:
-        output.print_lines(listing(entries, checkpoint.first_names, output.width(), checkpoint.optimized))
+        optimized = checkpoint.optimized(entries)
+        output.print_lines(listing(entries, checkpoint.first_names, output.width(), optimized))
 
 
 def _documents(checkpoint: Checkpoint, entries: list[NamedTensor]) -> Any:
+    from statedict.views.documents import rows_document, tensor_fields
+
     source = checkpoint.index.source
     head = {"file": source.name, "format": checkpoint.index.format, "size": checkpoint.size}
-    fields = (tensor_fields(entry, checkpoint.first_names, source, checkpoint.optimized) for entry in entries)
-    return tensors_document(head, fields)
+    optimized = checkpoint.optimized(entries)
+    fields = (tensor_fields(entry, checkpoint.first_names, source, optimized) for entry in entries)
+    return rows_document(head, "tensors", fields)

@@ -23,12 +23,14 @@ from statedict.views.tree import tree
 @checkpoint_options
 @click.argument("name", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(file: str, name: str, key: str | None, strip: bool, format: str | None, as_json: bool) -> None:
+def command(
+    file: str, name: str, key: str | None, strip: bool, config_kinds: bool, format: str | None, as_json: bool
+) -> None:
     """Show everything that is known of NAME in FILE: a tensor, a module, or an attribute.
 
     The name of an attribute goes on into what it holds: `hyper_parameters.optimizer.lr`. Without NAME, the whole.
     """
-    checkpoint = opened(file, key, format, strip)
+    checkpoint = opened(file, key, format, strip, config_kinds)
     found = find(checkpoint.model, name)
     if isinstance(found, NamedTensor):
         _show_tensor(checkpoint, found, as_json)
@@ -40,14 +42,14 @@ def command(file: str, name: str, key: str | None, strip: bool, format: str | No
 
 def _show_tensor(checkpoint: Checkpoint, entry: NamedTensor, as_json: bool) -> None:
     values = _first_values(entry)
-    source = checkpoint.index.source
+    source, optimized = checkpoint.index.source, checkpoint.optimized([entry])
     if as_json:
-        fields = plain(tensor_fields(entry, checkpoint.first_names, source, checkpoint.optimized))
+        fields = plain(tensor_fields(entry, checkpoint.first_names, source, optimized))
         fields["first_values"] = None if isinstance(values, str) else plain(values)
         output.print_text(document(**fields))
         return
     names = [other.name for other in checkpoint.entries if other.tensor is entry.tensor]
-    facts = details.tensor_facts(entry, names, values, source, checkpoint.optimized)
+    facts = details.tensor_facts(entry, names, values, source, optimized)
     output.print_lines(details.details(entry.name, "tensor", facts, output.width()))
 
 

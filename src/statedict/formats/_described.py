@@ -7,7 +7,7 @@ from statedict.dtypes import DTYPES, DType
 from statedict.errors import FormatError, LimitError
 from statedict.formats._inert import is_class
 from statedict.formats._numpy import NumpyArray, NumpyDType
-from statedict.formats._stored import Storage, StoredTensor
+from statedict.formats._stored import KnownTensor, Storage, StoredTensor
 from statedict.index import PLAIN, Encoding, TensorInfo, contiguous, shown, span
 from statedict.limits import Limits
 from statedict.narrow import is_container, is_dict, is_list, is_set, is_tuple
@@ -32,7 +32,6 @@ class Described:
     def __init__(self, where: str, limits: Limits) -> None:
         self.where = where
         self.limits = limits
-        self._infos: dict[int, TensorInfo] = {}
         self._views: dict[tuple[Any, ...], StoredTensor] = {}
         self._strides: dict[Any, tuple[tuple[int, ...] | None, int]] = {}
         self._plain: dict[int, Any] = {}
@@ -48,54 +47,64 @@ class Described:
         storage = tensor.storage
         if storage is None or storage.extent is None or tensor.special or tensor.states or tensor.parameter:
             return self.one(tensor, name)
-        first = self._views.setdefault((storage, tensor.offset, tensor.shape, tensor.stride), tensor)
+        if (first := storage.first) is None:
+            first = storage.first = tensor
+        elif first is not tensor and first.view != tensor.view:
+            first = self._views.setdefault((storage, *tensor.view), tensor)
         return self.one(first, name)
 
     def one(self, tensor: StoredTensor, name: str, depth: int = 0) -> TensorInfo:
         """The info of a tensor that is told from others by being the same object."""
-        info = self._infos.get(id(tensor))
-        if info is None:
+        if tensor.info is None:
             if tensor.special is None and tensor.states is None:
-                info = self._info(tensor, name, self._order(tensor))
-                self._infos[id(tensor)] = info
-                return info
-            encoding = self._encoding(tensor)
-            info = self._infos[id(tensor)] = self._info(tensor, name, encoding)
-            self._fill(encoding, tensor, name, depth + 2)
-        return info
+                tensor.info = self._info(tensor, name, None)
+            else:
+                encoding = self._encoding(tensor)
+                tensor.info = self._info(tensor, name, encoding)
+                self._fill(encoding, tensor, name, depth + 2)
+        return tensor.info
 
-    def _info(self, tensor: StoredTensor, name: str, encoding: Encoding) -> TensorInfo:
+    def _info(self, tensor: StoredTensor, name: str, encoding: Encoding | None) -> TensorInfo:
         shape, stride, storage, dtype = tensor.shape, tensor.stride, tensor.storage, tensor.dtype
+        grad, device = tensor.requires_grad, tensor.device
+        encoding = encoding or (BIG_ENDIAN if storage and storage.big_endian else PLAIN)
         if storage is None or storage.extent is None or shape is None or stride is None:
-            return TensorInfo(name, dtype, shape, None, stride, None, tensor.requires_grad, tensor.device, encoding)
-        key = (shape, stride)
-        if (known := self._strides.get(key)) is None:
-            if len(shape) != len(stride) or min(shape, default=0) < 0 or min(stride, default=0) < 0:
-                raise FormatError(
-                    f"{self.where}: tensor `{shown(name)}` has the stride {stride}, "
-                    f"which does not fit its shape {shape}; the file is damaged"
-                )
-            known = self._strides[key] = None if stride == contiguous(shape) else stride, span(shape, stride)
-        stride, elements = known  # few shapes serve all tensors
+            if isinstance(tensor, KnownTensor):
+                return tensor.known._replace(name=name)
+            return TensorInfo(name, dtype, shape, None, stride, None, grad, device, encoding)
+        key = (shape, stride, dtype)
+        if (known := self._strides.get(key)) is None:  # few shapes serve all tensors
+            known = self._strides[key] = self._stride(shape, stride, dtype, name)
+        stride, length = known
         source, start, size = whole = storage.extent
-        if dtype.bits >= 8:
-            begin, length = tensor.offset * dtype.itemsize, elements * dtype.itemsize
-        else:
-            begin, length = dtype.nbytes(tensor.offset), dtype.nbytes(elements)
+        begin = dtype.nbytes(tensor.offset) if tensor.offset else 0
         if not length:
             begin = min(begin, size)
         if length == size and not begin:  # nearly always: a storage of its own
-            return TensorInfo(name, dtype, shape, whole, stride, None, tensor.requires_grad, tensor.device, encoding)
+            return TensorInfo(name, dtype, shape, whole, stride, None, grad, device, encoding)
         extent = Extent(source, start + begin, length)
-        return TensorInfo(name, dtype, shape, extent, stride, whole, tensor.requires_grad, tensor.device, encoding)
+        return TensorInfo(name, dtype, shape, extent, stride, whole, grad, device, encoding)
 
-    def _order(self, tensor: StoredTensor) -> Encoding:
-        return BIG_ENDIAN if tensor.storage is not None and tensor.storage.big_endian else PLAIN
+    def _stride(
+        self, shape: tuple[int, ...], stride: tuple[int, ...], dtype: DType, name: str
+    ) -> tuple[tuple[int, ...] | None, int]:
+        """The stride, None where it is the one that the shape has by itself, and the bytes that it spans."""
+        if len(shape) != len(stride) or min(shape, default=0) < 0 or min(stride, default=0) < 0:
+            raise FormatError(
+                f"{self.where}: tensor `{shown(name)}` has the stride {stride}, "
+                f"which does not fit its shape {shape}; the file is damaged"
+            )
+        return None if stride == contiguous(shape) else stride, dtype.nbytes(span(shape, stride))
 
     def _encoding(self, tensor: StoredTensor) -> Encoding:
         """The encoding of a special tensor, whose parts and attributes are still to be filled in."""
         fields = {name: value for name, value in (tensor.special or {}).items() if name not in {"parts", "attributes"}}
-        return Encoding(**fields, byteorder=self._order(tensor).byteorder, parts={}, attributes={})
+        return Encoding(
+            **fields,
+            byteorder="big" if tensor.storage and tensor.storage.big_endian else "little",
+            parts={},
+            attributes={},
+        )
 
     def _fill(self, encoding: Encoding, tensor: StoredTensor, name: str, depth: int) -> None:
         """Give an encoding its parts and attributes: afterwards, since an attribute may be the tensor itself."""
@@ -128,7 +137,7 @@ class Described:
         length = 1 + sum(self._lengths.get(id(part), 1) for part in made.values())
         if length > _MOST_PARTS:
             raise LimitError(f"{self.where}: tensor `{shown(name)}` has {length:,} parts; the file is made to deceive")
-        self._lengths[id(self._infos[id(tensor)])] = length
+        self._lengths[id(tensor.info)] = length
 
     # Other values
 

@@ -4,7 +4,7 @@ A dict or list that holds tensors, however deep, is a module; a pickled `torch.n
 other object that holds tensors is a module of its class's name; everything else is an attribute.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from statedict.errors import LimitError
@@ -133,12 +133,14 @@ class _Walk:
         # Frozen only outwardly: what it maps to is still being filled while its children are named.
         info = self.modules[path] = self._made[id(value)] = ModuleInfo(**fields)
         prefix = path + "." if path else ""
+        tensors, shared = self.tensors, self._described.shared
         for name, held in _named_entries(value):
+            held = held if type(held) is StoredTensor else _as_tensor(held)
             if isinstance(held, StoredTensor):
                 full = prefix + name
-                if full in self.tensors:
-                    full = _free(full, self.tensors)
-                self.tensors[full] = self._described.shared(held, full)
+                if full in tensors:
+                    full = _free(full, tensors)
+                tensors[full] = shared(held, full)
                 if held.parameter:
                     parameters.append(name)
             elif self._has_tensors(held):
@@ -195,6 +197,7 @@ class _Walk:
                 continue
             seen[id(value)] = _is_module(value)
             for _, held in _entries(value):
+                held = _as_tensor(held)
                 if isinstance(held, StoredTensor) or self._holds.get(id(held), False):
                     seen[id(value)] = True
                 elif _holder(held) and id(held) not in self._holds:
@@ -210,24 +213,33 @@ class _Walk:
         return seen[id(top)]
 
 
-def _entries(value: Any) -> Iterator[tuple[Any, Any]]:
-    """What a container holds, each with its key; arrays and storages as tensors."""
-    if isinstance(value, Opaque):
-        entries: Any = [*value.attributes.items(), *value.kwargs.items()]
-        if value.state is not None and not value.attributes:
-            entries.append(("state", value.state))
-        for group in (value.args or (), value.items or ()):
-            entries += group.items() if is_dict(group) else enumerate(group)
-    else:
-        entries = value.items() if is_dict(value) else enumerate(value)
-    for key, held in entries:
-        yield key, held if type(held) is StoredTensor else _as_tensor(held)
+def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
+    """What a container holds, each with its key."""
+    if is_dict(value):
+        return value.items()
+    entries: Any = enumerate(value) if not isinstance(value, Opaque) else _parts(value)
+    return entries
 
 
-def _named_entries(value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(value: Opaque) -> list[tuple[Any, Any]]:
+    entries: Any = [*value.attributes.items(), *value.kwargs.items()]
+    if value.state is not None and not value.attributes:
+        entries.append(("state", value.state))
+    for group in (value.args or (), value.items or ()):
+        entries += group.items() if is_dict(group) else enumerate(group)
+    return entries
+
+
+def _named_entries(value: Any) -> Iterable[tuple[str, Any]]:
     """What a container holds, each under a name of its own: `0` and `'0'` where there are both keys 0 and "0"."""
+    if is_dict(value) and set(map(type, value)) == {str}:
+        return value.items()
+    return _told_apart(_entries(value))
+
+
+def _told_apart(entries: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
     taken: dict[str, int] = {}
-    for position, (key, held) in enumerate(_entries(value)):
+    for position, (key, held) in enumerate(entries):
         name = key if type(key) is str else _name(key, position)
         if name in taken:
             name = text(key, _LONGEST_KEY)

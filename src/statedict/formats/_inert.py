@@ -80,13 +80,16 @@ def looked_up(key: Any) -> Any:
     return key
 
 
+_set_item = dict[Any, Any].__setitem__
+
+
 class SafeDict(dict[Any, Any]):
     """A dict in a pickle."""
 
     __slots__ = ()
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(key if type(key) is str else looked_up(key), value)
+        _set_item(self, key if type(key) is str else looked_up(key), value)
 
 
 class PickledDict(SafeDict):
@@ -104,7 +107,7 @@ def constructor(full_name: str, make: Callable[..., Any]) -> type:
 
     def new(_cls: type, *args: Any, **kwargs: Any) -> Any:
         try:
-            return make(*args, **kwargs)
+            return make(*args, **kwargs) if kwargs else make(*args)
         except FormatError:
             raise
         except (TypeError, ValueError, AttributeError, KeyError, IndexError):

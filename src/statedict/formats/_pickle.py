@@ -31,11 +31,11 @@ from statedict.narrow import is_container, is_dict, is_tuple
 from statedict.source import Source
 
 # Runs of opcodes whose length the opcode alone tells, and of short texts, one way for each length: a regular expression
-# cannot count. LONG_BINPUT only below 2**20: larger indices are looked at.
+# cannot count. The most frequent come first. LONG_BINPUT only below 2**20: larger indices are looked at.
 _TEXTS = b"|".join(b"%b\0\0\0.{%d}" % (re.escape(bytes([size])), size) for size in range(64))
 _PLAIN = re.compile(
-    rb"(?:[()012\]abdelostuNQR\x81\x85-\x89\x8f\x92-\x94\x97\x98]|[Khq\x80].|M.{2}|[Jj].{4}|r.{2}[\x00-\x0f]\x00|G.{8}|"
-    rb"X(?:" + _TEXTS + rb"))*+",
+    rb"(?:r.{2}[\x00-\x0f]\x00|[()012\]abdelostuNQR\x81\x85-\x89\x8f\x92-\x94\x97\x98]|[Khq\x80].|[jJ].{4}|"
+    rb"X(?:" + _TEXTS + rb")|M.{2}|G.{8})*+",
     re.DOTALL,
 )
 _LINES = {b: count for count, ops in ((1, b"SVILFPgp"), (2, b"ci")) for b in ops}
@@ -49,6 +49,7 @@ _REPLACED = {
     0x91: b"tcstatedict\nfrozenset\n\x86Q",
 }
 """What stands for EMPTY_DICT, ADDITEMS and FROZENSET: the last two give what they take to `persistent_load`."""
+_SETS = re.compile(rb"statedict\n(?:additems|frozenset)\n")
 _LONGEST_LINE = 1 << 20
 _SMALL_MEMO = 1 << 10
 
@@ -281,26 +282,28 @@ class Unpickler(pickle.Unpickler):
         # Python 2 wrote bytes as text: surrogates let them be turned back.
         super().__init__(buffered, encoding="utf-8", errors="surrogateescape", buffers=())
         self._known = known
-        self.persistent_load = _with_sets(persistent) if b"statedict\n" in data else persistent
-        self._classes: dict[str, type] = {}
+        self.persistent_load = _with_sets(persistent) if _SETS.search(data) else persistent
+        self._classes: dict[tuple[str, str], type] = {}
         self._where = where
         self._old_names = data[:1] != b"\x80" or data[1] < 3  # then Python 2's names stand for Python 3's
 
     def find_class(self, module_name: str, global_name: str) -> Any:
+        found = self._classes.get((module_name, global_name))  # asked for once for each dict: nothing before this
+        if found is None:
+            if len(self._classes) >= _MOST_CLASSES:
+                raise LimitError(f"{self._where}: a pickle names more than {_MOST_CLASSES:,} classes")
+            found = self._classes[module_name, global_name] = self._class(module_name, global_name)
+        return found
+
+    def _class(self, module_name: str, global_name: str) -> type:
         if self._old_names:
             module_name, global_name = _OLD_NAMES.get((module_name, global_name), (module_name, global_name))
             module_name = _OLD_MODULES.get(module_name, module_name)
         full_name = f"{module_name}.{global_name}"
-        if (found := self._classes.get(full_name)) is None:
-            if len(self._classes) >= _MOST_CLASSES:
-                raise LimitError(f"{self._where}: a pickle names more than {_MOST_CLASSES:,} classes")
-            make = self._known.get(full_name) or BUILTINS.get(full_name)
-            if make is None:
-                found = type("Stub", (Stub,), {"__slots__": (), "full_name": full_name})
-            else:
-                found = constructor(full_name, make)
-            self._classes[full_name] = found
-        return found
+        make = self._known.get(full_name) or BUILTINS.get(full_name)
+        if make is None:
+            return type("Stub", (Stub,), {"__slots__": (), "full_name": full_name})
+        return constructor(full_name, make)
 
 
 def load(data: bytes, where: str, known: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any]) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 from statedict.dtypes import DTYPES, DType
 from statedict.formats._inert import is_class
+from statedict.index import TensorInfo
 from statedict.narrow import is_dict, is_tuple
 from statedict.opaque import Opaque
 from statedict.source import Extent
@@ -39,7 +40,7 @@ _MOST = 1 << 63
 class Storage:
     """One allocation that a pickle refers to. `extent` is None until the reader knows where its bytes lie."""
 
-    __slots__ = ("_whole", "big_endian", "device", "dtype", "extent", "numel")
+    __slots__ = ("_whole", "big_endian", "device", "dtype", "extent", "first", "numel")
 
     def __init__(
         self, dtype: DType, numel: int, device: str, extent: Extent | None = None, big_endian: bool = False
@@ -50,6 +51,7 @@ class Storage:
         self.extent = extent
         self.big_endian = big_endian and dtype.itemsize > 1
         self._whole: StoredTensor | None = None
+        self.first: StoredTensor | None = None  # that was given an info
 
     def nbytes(self, numel: int) -> int:
         """Bytes of so many of its elements; those packed into bytes are counted as bytes."""
@@ -75,6 +77,7 @@ class StoredTensor:
     __slots__ = (
         "device",
         "dtype",
+        "info",
         "offset",
         "parameter",
         "requires_grad",
@@ -105,7 +108,13 @@ class StoredTensor:
         self.special = special
         self.device = storage.device if storage else device
         self.parameter = False
+        self.info: TensorInfo | None = None
         self.states: tuple[Any, ...] | None = None
+
+    @property
+    def view(self) -> tuple[Any, ...]:
+        """What of its storage it shows, and as what: two tensors of one view are tied."""
+        return self.offset, self.shape, self.stride, self.dtype
 
     def __setstate__(self, state: Any) -> None:
         """Take in what PyTorch 0.1 pickled after the fact, or a subclass's attributes."""
@@ -132,6 +141,17 @@ class StoredTensor:
         if len(states) > _MOST_STATES:
             raise TypeError("a tensor is given one state after the other")
         self.states = states
+
+
+class KnownTensor(StoredTensor):
+    """A tensor that lies in memory, with the description that it has already."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, known: TensorInfo, *, parameter: bool = False) -> None:
+        super().__init__(None, 0, known.shape, known.stride, known.dtype, known.requires_grad, device=known.device)
+        self.known = known
+        self.parameter = parameter
 
 
 def dtype_of(value: Any) -> DType:
@@ -184,8 +204,25 @@ def _integers(values: tuple[Any, ...]) -> tuple[int, ...]:
     return values
 
 
-def tensor(storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, *_hooks: Any) -> StoredTensor:
-    """A strided view of a storage, of the storage's element type. Raises TypeError where the arguments are no view."""
+@lru_cache(4096)
+def _prove_view(size: tuple[Any, ...], stride: tuple[Any, ...]) -> None:
+    _integers(size)
+    _integers(stride)
+
+
+def tensor(
+    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, _hooks: Any = None, bits: Any = None
+) -> StoredTensor:
+    """A strided view of a storage, of the storage's element type, conjugated or negated where `bits` says so.
+
+    Raises TypeError where the arguments are no view.
+    """
     if type(storage) is not Storage or type(offset) is not int or not 0 <= offset < _MOST:
         raise TypeError("not a place in a storage")
-    return StoredTensor(storage, offset, integers(size), integers(stride), storage.dtype, bool(requires_grad))
+    sum(size)  # as in `integers`, of which this is two at once
+    sum(stride)
+    _prove_view(size, stride)
+    made = StoredTensor(storage, offset, size, stride, storage.dtype, bool(requires_grad))
+    if bits is not None and is_dict(bits):
+        made.special = {bit: True for bit in ("conj", "neg") if bits.get(bit)} or None
+    return made

@@ -14,19 +14,10 @@ from statedict.narrow import is_dict
 from statedict.opaque import Opaque
 
 
-def _tensor_v2(
-    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, _hooks: Any = None, bits: Any = None
-) -> StoredTensor:
-    made = tensor(storage, offset, size, stride, requires_grad)
-    if is_dict(bits):
-        made.special = {bit: True for bit in ("conj", "neg") if bits.get(bit)} or None
-    return made
-
-
 def _tensor_v3(
     storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, _hooks: Any, dtype: Any, bits: Any = None
 ) -> StoredTensor:
-    made = _tensor_v2(storage, offset, size, stride, requires_grad, None, bits)
+    made = tensor(storage, offset, size, stride, requires_grad, None, bits)
     made.dtype = dtype_of(dtype)
     return made
 
@@ -214,7 +205,7 @@ def _graph_module(body: Any, *_imports: Any) -> Opaque:
 _TENSOR_CLASSES = [f"{name}Tensor" for name in ("", *STORAGES)]
 KNOWN: Mapping[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor_v2,
+    "torch._utils._rebuild_tensor_v2": tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_v3,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,

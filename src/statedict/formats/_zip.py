@@ -16,7 +16,8 @@ MAGIC = b"PK\x03\x04"
 _END = struct.Struct("<4s4H2LH")
 _END64_LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
-_ENTRY = struct.Struct("<4s6H3L5H2L")
+_ENTRY = struct.Struct("<4s4x2H8x2L3H8xL")
+"""Signature, flags, method, packed and plain size, lengths of name, extra field and comment, offset."""
 _LOCAL = struct.Struct("<4s5H3L2H")
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
@@ -44,6 +45,12 @@ class Member(Source):
     def ends_before(self, end: int) -> FormatError:
         error = super().ends_before(end)
         return FormatError(f"{self._archive.name}: {error}")
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        if offset < 0 or size < 0 or offset + size > self.size:
+            raise self.ends_before(offset + size)
+        archive, start = self.located(offset)
+        return archive.read_at(start, size)
 
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
         if offset + len(buffer) > self.size:
@@ -116,17 +123,15 @@ def read_zip(source: Source, limits: Limits) -> dict[str, Source]:
         )
     data = source.read_at(offset, size)
     members: dict[str, Source] = {}
-    position, unpack, file_size = 0, _ENTRY.unpack_from, source.size
-    while position + _ENTRY.size <= size and len(members) < count:
-        magic, _, _, flags, method, _, _, _, packed, plain, named, extra, noted, _, _, _, header = unpack(
-            data, position
-        )
+    position, last, unpack, file_size = 0, size - _ENTRY.size, _ENTRY.unpack_from, source.size
+    while position <= last and len(members) < count:
+        magic, flags, method, packed, plain, named, extra, noted, header = unpack(data, position)
         if magic != b"PK\x01\x02":
             raise _damaged(source)
         begin = position + _ENTRY.size
         position = begin + named
         name = data[begin:position].decode("utf-8" if flags & _UTF8 else "cp437", "backslashreplace")
-        if _MAX32 in (packed, plain, header):
+        if packed == _MAX32 or plain == _MAX32 or header == _MAX32:
             packed, plain, header = _wide(data[position : position + extra], packed, plain, header)
         header += shift
         if header + packed > file_size:

@@ -16,6 +16,9 @@ from statedict.narrow import is_dict
 from statedict.source import Extent, Source
 
 _METADATA = "__metadata__"
+_WHOLE = frozenset({int})
+"""Not bool, which JSON has too."""
+_MOST = 1 << 63
 
 
 def sniff(head: bytes, source: Source) -> bool:
@@ -49,7 +52,7 @@ def _header(data: bytes, where: str) -> dict[str, Any]:
     try:
         header = json.loads(data)
         # Looking at every pair of the file takes as long as parsing it, so it is done only where a name may be hidden.
-        if not is_dict(header) or b"\\" in data or data.count(b'"data_offsets"') != len(header.keys() - {_METADATA}):
+        if not is_dict(header) or b"\\" in data or data.count(b'"data_offsets"') != len(header) - (_METADATA in header):
             header = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where}: its header cannot be read: {error}; the file is damaged") from None
@@ -70,10 +73,10 @@ def _tensor(name: str, entry: Any, source: Source, start: int) -> TensorInfo:
     try:
         begin, end = entry["data_offsets"]
         kind, shape = entry["dtype"], tuple(entry["shape"])
-        whole = all(type(number) is int and number < 1 << 63 for number in (begin, end, *shape))
+        whole = type(begin) is type(end) is int and 0 <= begin <= end and _WHOLE.issuperset(map(type, shape))
     except (KeyError, TypeError, ValueError):
         whole, kind, shape, begin, end = False, "", (), 0, 0
-    if not whole or not 0 <= begin <= end:
+    if not whole or end >= _MOST:
         raise FormatError(
             f"{source.name}: tensor `{shown(name)}` needs dtype, shape and data_offsets, but has {shown(str(entry))}"
         )

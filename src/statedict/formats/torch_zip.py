@@ -4,14 +4,13 @@
 `byteorder` (since 2.1), `.format_version`, `.storage_alignment` and `.data/serialization_id`.
 """
 
-import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 from statedict.dtypes import DType
 from statedict.errors import FormatError, LimitError
 from statedict.formats._graph import index_of
-from statedict.formats._inert import is_class
 from statedict.formats._pickle import load, read_pickle
 from statedict.formats._stored import Storage, count, storage_dtype
 from statedict.formats._torch import KNOWN
@@ -69,10 +68,10 @@ def unpickled(
             f"{source.name}: {name}.pkl has {pickled.size:,} bytes; "
             f"`Limits.header_bytes` allows {limits.header_bytes:,}"
         )
-    storages = _Storages(members, f"{prefix}{name}/", metadata.get("byteorder") == "big", source)
+    storages = _storages(members, f"{prefix}{name}/", metadata.get("byteorder") == "big", source)
     where = f"{source.name}: {name}.pkl"
     data, _ = read_pickle(pickled, 0, limits, pickled.size, where)
-    return load(data, where, KNOWN, storages.load)
+    return load(data, where, KNOWN, storages)
 
 
 def prefix_of(members: dict[str, Source], source: Source) -> str:
@@ -89,43 +88,45 @@ def prefix_of(members: dict[str, Source], source: Source) -> str:
     )
 
 
-class _Storages:
-    """The storages that the pickle refers to by `persistent_load`, each made once."""
+def _storages(
+    members: dict[str, Source], folder: str, big_endian: bool, source: Source
+) -> Callable[[Any], Storage | Opaque]:
+    """The `persistent_load` of an archive: a storage for what refers to one, made once. Few frames: it runs often."""
+    made: dict[str, Storage] = {}
+    others: dict[tuple[str, DType], Storage] = {}  # of an element type other than that of the first with that key
+    dtypes: dict[type, DType] = {}
 
-    def __init__(self, members: dict[str, Source], folder: str, big_endian: bool, source: Source) -> None:
-        self._members = members
-        self._folder = folder
-        self._big_endian = big_endian
-        self._source = source
-        self._made: dict[tuple[str, DType], Storage] = {}
-        self._dtype_of = functools.cache(storage_dtype)
-
-    def load(self, pid: Any) -> Any:
+    def load(pid: Any) -> Storage | Opaque:
         try:
             word, kind, key, device, numel = pid
         except (TypeError, ValueError):
             return Opaque("persistent_load", (pid,))
         texts = type(key) is str and type(device) is str
-        if word != "storage" or not texts or type(numel) is not int or not is_class(kind):
+        if word != "storage" or not texts or type(numel) is not int or type(kind) is not type:
             return Opaque("persistent_load", (pid,))
-        dtype = self._dtype_of(kind)
-        found = self._made.get((key, dtype))
-        if found is None:
-            found = self._made[key, dtype] = self._storage(dtype, key, device, count(numel))
+        if (dtype := dtypes.get(kind)) is None:
+            dtype = dtypes[kind] = storage_dtype(kind)
+        if (found := made.get(key)) is None:
+            found = made[key] = storage(dtype, folder + key, device, numel)
+        elif found.dtype is not dtype and (found := others.get((key, dtype))) is None:
+            found = others[key, dtype] = storage(dtype, folder + key, device, numel)
         return found
 
-    def _storage(self, dtype: DType, key: str, device: str, numel: int) -> Storage:
-        size = dtype.itemsize * numel
+    def storage(dtype: DType, name: str, device: str, numel: int) -> Storage:
         if device == "meta":
-            return Storage(dtype, numel, device)
-        member = self._members.get(self._folder + key)
-        if member is None:
-            raise FormatError(
-                f"{self._source.name}: the archive lacks `{self._folder}{key}`, a storage of {size:,} bytes"
-            )
-        if member.size < size:
-            raise FormatError(
-                f"{self._source.name}: `{self._folder}{key}` has {member.size:,} bytes, but its pickle says {size:,}; "
-                "the file is damaged"
-            )
-        return Storage(dtype, numel, device, Extent(member, 0, size), self._big_endian)
+            return Storage(dtype, count(numel), device)
+        size = dtype.itemsize * numel
+        member = members.get(name)
+        if member is None or not 0 <= size <= member.size:
+            raise _lacking(source, name, member, size)
+        return Storage(dtype, numel, device, Extent(member, 0, size), big_endian)
+
+    return load
+
+
+def _lacking(source: Source, name: str, member: Source | None, size: int) -> FormatError:
+    if member is None:
+        return FormatError(f"{source.name}: the archive lacks `{name}`, a storage of {size:,} bytes")
+    return FormatError(
+        f"{source.name}: `{name}` has {member.size:,} bytes, but its pickle says {size:,}; the file is damaged"
+    )

@@ -141,7 +141,7 @@ def _places(root: "Module") -> list[Place]:
         places.append(place)
         if above is not None:
             above.below.append(place)
-        if not _is_optimizer(module):
+        if "_modules" in module.__dict__ and not _is_optimizer(module):
             stack.extend((name, child, place) for name, child in reversed(module._modules.items()) if child is not None)
     return places
 
@@ -153,6 +153,6 @@ def _is_optimizer(module: "Module") -> bool:
 
 def _shapes(module: "Module") -> dict[str, Shape]:
     shapes = {name: held.info.shape or () for name, held in module._parameters.items() if held is not None}
-    if module._buffers:
+    if "_buffers" in module.__dict__:
         shapes.update((name, held.info.shape or ()) for name, held in module._buffers.items() if held is not None)
     return shapes

@@ -2,7 +2,7 @@
 # PyTorch exports little of what takes tensors apart and puts them together, and types less of it.
 # pyright: reportPrivateImportUsage=false, reportPrivateUsage=false, reportUnknownMemberType=false
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from statedict import reading
@@ -134,15 +134,41 @@ _COMPOSED: dict[str, Callable[[TensorInfo, Mapping[str, torch.Tensor]], torch.Te
 }
 
 
-def describe(tensor: torch.Tensor, name: str = "", sources: dict[int, Source] | None = None) -> TensorInfo:
-    """The description of a live tensor. One on the CPU keeps its memory: what is written there later is read here.
+class StorageSource(Source):
+    """The memory of live tensors, on whatever device: what is written there later is read here."""
+
+    __slots__ = ("__weakref__", "_storage")
+
+    def __init__(self, storage: torch.UntypedStorage) -> None:
+        self._storage = storage
+        self.name = "a torch.Tensor"
+        self.size = storage.nbytes()
+
+    def readinto_at(self, offset: int, buffer: memoryview) -> None:
+        if offset + len(buffer) > self.size:
+            raise self.ends_before(offset + len(buffer))
+        if len(buffer):
+            held = torch.empty(0, dtype=torch.uint8, device=self._storage.device).set_(self._storage)
+            buffer[:] = held[offset : offset + len(buffer)].cpu().numpy().data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BytesSource, (self.read_at(0, self.size), self.name)
+
+
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Whether its shape is not known before its module's first `forward`."""
+    return torch.nn.parameter.is_lazy(tensor)
+
+
+def describe(tensor: torch.Tensor, name: str = "", sources: MutableMapping[int, Source] | None = None) -> TensorInfo:
+    """The description of a live tensor, which keeps its memory: what is written there later is read here.
 
     `sources` remembers the storages met before, so that views of one storage stay views of one. Raises TypeError for a
     tensor whose memory PyTorch does not show: nested ones, subclasses without storage.
     """
     sources = {} if sources is None else sources
     grad, device = tensor.requires_grad, str(tensor.device)
-    if torch.nn.parameter.is_lazy(tensor):
+    if is_lazy(tensor):
         return TensorInfo(name, DTYPES[_name(tensor.dtype)], None, None, requires_grad=grad, device=device)
     tensor = tensor.detach()
     dtype, shape = DTYPES[_name(tensor.dtype)], tuple(tensor.shape)
@@ -162,22 +188,22 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _storage(tensor: torch.Tensor, sources: dict[int, Source]) -> Source:
+def _storage(tensor: torch.Tensor, sources: MutableMapping[int, Source]) -> Source:
     storage = tensor.untyped_storage()
     address = storage.data_ptr()
-    if address == 0 or address not in sources:
-        held = torch.empty(0, dtype=torch.uint8).set_(storage.cpu()).numpy()
-        sources[address] = BytesSource(held.data, "a torch.Tensor")
-    return sources[address]
+    found = sources.get(address)
+    if found is None or address == 0 or found.size != storage.nbytes():
+        found = sources[address] = StorageSource(storage)
+    return found
 
 
-def _encoding(tensor: torch.Tensor, name: str, sources: dict[int, Source]) -> Encoding:
+def _encoding(tensor: torch.Tensor, name: str, sources: MutableMapping[int, Source]) -> Encoding:
     if tensor.is_quantized:
         return _quantizer(tensor, name, sources)
     return Encoding(conj=tensor.is_conj(), neg=tensor.is_neg()) if tensor.is_conj() or tensor.is_neg() else PLAIN
 
 
-def _quantizer(tensor: torch.Tensor, name: str, sources: dict[int, Source]) -> Encoding:
+def _quantizer(tensor: torch.Tensor, name: str, sources: MutableMapping[int, Source]) -> Encoding:
     scheme = str(tensor.qscheme()).removeprefix("torch.")
     if scheme.startswith("per_tensor"):
         return Encoding(attributes={"qscheme": scheme, "scale": tensor.q_scale(), "zero_point": tensor.q_zero_point()})
@@ -186,7 +212,7 @@ def _quantizer(tensor: torch.Tensor, name: str, sources: dict[int, Source]) -> E
     return Encoding(parts=described, attributes={"qscheme": scheme, "axis": tensor.q_per_channel_axis()})
 
 
-def _parts(tensor: torch.Tensor, name: str, sources: dict[int, Source]) -> Encoding:
+def _parts(tensor: torch.Tensor, name: str, sources: MutableMapping[int, Source]) -> Encoding:
     layout = str(tensor.layout).removeprefix("torch.")
     attributes: Mapping[str, Any] = EMPTY
     if layout == "sparse_coo":

@@ -6,7 +6,7 @@ from typing import Any
 
 from statedict.module import Module
 from statedict.narrow import is_dict, is_list
-from statedict.ops.select import is_optimizer, named_modules, own_modules, own_parameters
+from statedict.ops.select import is_optimizer, named_modules, own_buffers, own_modules, own_parameters
 from statedict.tensor import Tensor
 
 _OF_ITS_SHAPE = frozenset(
@@ -87,7 +87,7 @@ def _states(optimizer: Module) -> dict[int, dict[str, Tensor]]:
     states: dict[int, dict[str, Tensor]] = {}
     state = optimizer._modules["state"]
     for index, child in own_modules(state) if state is not None else ():
-        tensors = {**dict(own_parameters(child)), **{n: t for n, t in child._buffers.items() if t is not None}}
+        tensors = dict([*own_parameters(child), *own_buffers(child)])
         if not index.isdecimal() or not tensors.keys() & _OF_ITS_SHAPE:
             return {}
         states[int(index)] = tensors

@@ -1,6 +1,5 @@
 """Patterns over dotted names: `*` within one part, `**` across parts, `{a,b}` alternatives, `{0-11}` ranges."""
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -41,6 +40,8 @@ def matching(names: Sequence[str], patterns: Iterable[str]) -> set[str]:
 
 def closest(wanted: str, names: Iterable[str], count: int = 3) -> list[str]:
     """Up to `count` of `names` that look most like `wanted`, best first; names that differ in numbers count as one."""
+    import difflib  # no one but a user's mistake needs it
+
     shapes: dict[str, str] = {}
     own_numbers = _DIGITS.findall(wanted)
     for name in names:

@@ -94,7 +94,7 @@ def _wrapped(module: Module) -> str | None:
 def _emptied(module: Module) -> Module:
     """Another module of the same class and attributes that holds nothing yet."""
     made = object.__new__(type(module))
-    attributes = module._attributes
+    attributes = module.__dict__.get("_attributes", {})
     made.__dict__.update(module.__dict__)
     made.__dict__.update(
         _parameters={},

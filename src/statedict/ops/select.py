@@ -1,20 +1,23 @@
 """`select`: the tensors of a tree whose names fit patterns and whose facts fit a condition."""
 # pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001  It walks modules as `Module` itself does.
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from statedict.errors import LimitError, PatternError
+from statedict.index import EMPTY
 from statedict.module import Module
 from statedict.ops.patterns import matching
-from statedict.ops.where import compile_where
 from statedict.tensor import Tensor
 
 Role = Literal["parameter", "buffer", "optimizer"]
 """What a tensor is for; "optimizer": part of an optimizer's state in a training checkpoint."""
 
-_Link = tuple[Module, Any]
-_Optimizer = Literal["optimizer"] | None
+Optimizer = Literal["optimizer"] | None
+"""The role of all tensors in an optimizer's state; None: each has its own."""
+
+_ROLES: tuple[tuple[str, Role], ...] = (("_parameters", "parameter"), ("_buffers", "buffer"))
 _SPARE_NAMES = 100_000
 
 
@@ -47,70 +50,84 @@ def chosen(
     model: Module, entries: list[NamedTensor], patterns: Iterable[str] = (), where: str | None = None
 ) -> list[NamedTensor]:
     """Those of `entries`, which are `named_tensors` of `model`, that fit. Raises as `select` does."""
-    holds = None if where is None else compile_where(where)
+    holds = None if where is None else _condition(where)
     if patterns := tuple(patterns):
         entries = _fitting(model, entries, patterns)
     return entries if holds is None else [entry for entry in entries if holds(facts(entry))]
 
 
+def _condition(where: str) -> Callable[[Mapping[str, Any]], bool]:
+    from statedict.ops.where import compile_where  # most selections need no parser of conditions
+
+    return compile_where(where)
+
+
 def named_tensors(model: Module) -> Iterator[NamedTensor]:
     """Every name of every parameter and buffer, in the order of the tree: a module's own, then its children's."""
-    for name, module, role in named_modules(model):
-        prefix = name + "." if name or module is not model else ""
-        for local, parameter in own_parameters(module):
-            yield NamedTensor(prefix + local, parameter, module, role or "parameter")
-        for local, buffer in own_buffers(module):
-            yield NamedTensor(prefix + local, buffer, module, role or "buffer")
+    for head, module, optimizer in _heads(model):
+        yield from own_tensors(head, module, optimizer)
 
 
-def named_modules(model: Module) -> Iterator[tuple[str, Module, _Optimizer]]:
+def named_modules(model: Module) -> Iterator[tuple[str, Module, Optimizer]]:
     """Every name of every module, parents first, and whether it belongs to an optimizer; cycles are entered once.
 
     Raises LimitError when modules shared within shared modules have far more names than there are modules.
     """
+    for head, module, role in _heads(model):
+        yield head[:-1], module, role
+
+
+def _heads(model: Module) -> Iterator[tuple[str, Module, Optimizer]]:
+    """What `named_modules` yields, but with what stands before the names of a module's members: "features.0."."""
     seen: set[int] = set()
-    names = 0
-    stack: list[tuple[str, Module, _Link | None, _Optimizer]] = [("", model, None, None)]
-    while stack:
-        name, module, above, role = stack.pop()
-        if id(module) in seen and _is_above(module, above):
-            continue
+    optimizer: str | None = None
+    for names, (head, module) in enumerate(model._descend("", set(), again=True)):
         seen.add(id(module))
-        names += 1
         if names > 10 * len(seen) + _SPARE_NAMES:
             raise LimitError(
-                f"modules shared within shared modules have more than {names:,} names, `{name[:40]}…` is one"
+                f"modules shared within shared modules have more than {names:,} names, `{head[:40]}…` is one"
             )
-        role = role or ("optimizer" if is_optimizer(module) else None)
-        yield name, module, role
-        prefix = name + "." if above is not None else ""
-        link = (module, above)
-        if module._modules:
-            stack.extend((prefix + local, child, link, role) for local, child in reversed(own_modules(module)))
+        if optimizer is None or not head.startswith(optimizer):
+            optimizer = head if is_optimizer(module) else None
+        yield head, module, None if optimizer is None else "optimizer"
 
 
 def is_optimizer(module: Module) -> bool:
     """Whether a module is what `Optimizer.state_dict` returned: an entry `state`, and one `param_groups`."""
-    children = module._modules
+    children = module.__dict__.get("_modules", EMPTY)
     return "state" in children and ("param_groups" in children or "param_groups" in module.attributes)
 
 
 def own_modules(module: Module) -> list[tuple[str, Module]]:
     """The children of a module, every name of each: PyTorch's `named_children` gives one."""
-    children = module._modules
-    return [(name, child) for name, child in children.items() if child is not None] if children else []
+    return _own(module, "_modules")
+
+
+def own_tensors(prefix: str, module: Module, optimizer: Optimizer) -> list[NamedTensor]:
+    """The tensors that a module itself registered, every name of each, after `prefix`."""
+    found: list[NamedTensor] = []
+    held = module.__dict__
+    for table, role in _ROLES:
+        if table in held:
+            for name, tensor in held[table].items():  # no comprehension: a frame for each module shows
+                if tensor is not None:
+                    found.append(NamedTensor(prefix + name, tensor, module, optimizer or role))
+    return found
 
 
 def own_parameters(module: Module) -> list[tuple[str, Tensor]]:
     """The parameters that a module itself registered, every name of each."""
-    entries = module._parameters
-    return [(name, tensor) for name, tensor in entries.items() if tensor is not None] if entries else []
+    return _own(module, "_parameters")
 
 
 def own_buffers(module: Module) -> list[tuple[str, Tensor]]:
     """The buffers that a module itself registered, every name of each."""
-    entries = module._buffers
-    return [(name, tensor) for name, tensor in entries.items() if tensor is not None] if entries else []
+    return _own(module, "_buffers")
+
+
+def _own(module: Module, table: str) -> list[tuple[str, Any]]:
+    entries = module.__dict__.get(table)
+    return [(name, held) for name, held in entries.items() if held is not None] if entries else []
 
 
 def facts(entry: NamedTensor) -> Mapping[str, Any]:
@@ -129,14 +146,6 @@ def facts(entry: NamedTensor) -> Mapping[str, Any]:
         "requires_grad": tensor.requires_grad,
         "device": tensor.device,
     }
-
-
-def _is_above(module: Module, link: _Link | None) -> bool:
-    while link is not None:
-        if link[0] is module:
-            return True
-        link = link[1]
-    return False
 
 
 def _fitting(model: Module, entries: list[NamedTensor], patterns: tuple[str, ...]) -> list[NamedTensor]:

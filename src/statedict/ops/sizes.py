@@ -1,12 +1,20 @@
 """How much a set of tensors is: parameters, each counted once, and bytes, each stretch of storage counted once."""
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from statedict.dtypes import DType
 from statedict.index import TensorInfo
 from statedict.ops.select import NamedTensor, Role
 from statedict.source import Extent
+
+if TYPE_CHECKING:
+    from statedict.tensor import Tensor
+
+_Alike = tuple[Role, DType, tuple[int, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +48,26 @@ class Sizes:
 def sizes(entries: Iterable[NamedTensor]) -> Sizes:
     """The totals of `entries`."""
     names = 0
-    distinct: dict[int, NamedTensor] = {}
-    for entry in entries:
+    roles: dict[Tensor, Role] = {}
+    for _, tensor, _, role in entries:
         names += 1
-        distinct.setdefault(id(entry.tensor), entry)
+        roles.setdefault(tensor, role)
+    infos = [tensor.info for tensor in roles]
     elements: dict[Role, dict[DType, int]] = {}
-    for entry in distinct.values():
-        by_dtype = elements.setdefault(entry.role, {})
-        info = entry.tensor.info
-        by_dtype[info.dtype] = by_dtype.get(info.dtype, 0) + info.numel
+    # Thousands of tensors have few types and shapes, so alike ones are counted first.
+    facts = zip(roles.values(), infos, strict=True)
+    alike: Counter[_Alike] = Counter((role, info.dtype, info.shape) for role, info in facts)
+    for (role, dtype, shape), count in alike.items():
+        by_dtype = elements.setdefault(role, {})
+        by_dtype[dtype] = by_dtype.get(dtype, 0) + count * (0 if shape is None else math.prod(shape))
     elements = {role: dict(sorted(found.items(), key=lambda item: -item[1])) for role, found in elements.items()}
-    return Sizes(len(distinct), names, elements, covered(entry.tensor.info for entry in distinct.values()))
+    return Sizes(len(infos), names, elements, covered(infos))
 
 
 def covered(infos: Iterable[TensorInfo]) -> int:
     """Bytes of the union of the tensors' extents."""
-    stretches = sorted({(id(source), start, size) for info in infos for source, start, size in _extents(info)})
+    stretches = [(id(source), start, size) for source, start, size in _extents(infos)]
+    stretches.sort()  # in no time where they are in the file's order
     total, reached, current = 0, 0, 0
     for source, start, size in stretches:
         if source != current:
@@ -67,8 +79,9 @@ def covered(infos: Iterable[TensorInfo]) -> int:
     return total
 
 
-def _extents(info: TensorInfo) -> Iterator[Extent]:
-    if info.extent is not None:
-        yield info.extent
-    for part in info.encoding.parts.values():
-        yield from _extents(part)
+def _extents(infos: Iterable[TensorInfo]) -> Iterator[Extent]:
+    for info in infos:
+        if info.extent is not None:
+            yield info.extent
+        if info.encoding.parts:
+            yield from _extents(info.encoding.parts.values())

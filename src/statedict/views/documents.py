@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from statedict.dtypes import DType
@@ -12,9 +12,11 @@ from statedict.opaque import Opaque
 from statedict.ops.select import NamedTensor
 from statedict.source import Source
 from statedict.tensor import Tensor
+from statedict.views.outline import Node
 from statedict.views.values import value_text
 
 _MOST_VALUES = 1_000_000
+_MOST_ROW_VALUES = 10_000
 _DEEPEST = 100
 
 _encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
@@ -25,14 +27,38 @@ def document(**fields: Any) -> str:
     return json.dumps(fields, allow_nan=False, indent=2) + "\n"
 
 
-def tensors_document(head: Mapping[str, Any], tensors: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """One JSON object: the fields of `head`, then `tensors`, each on a line of its own."""
-    yield "{" + "".join(f"{_encode(name)}: {_encode(value)}, " for name, value in head.items()) + '"tensors": ['
+def rows_document(head: Mapping[str, Any], name: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """One JSON object: the fields of `head`, then the list `name` of `rows`, each on a line of its own."""
+    yield "{" + "".join(f"{_encode(key)}: {_encode(value)}, " for key, value in head.items()) + f"{_encode(name)}: ["
     before = "\n"
-    for tensor in tensors:
-        yield f"{before}  {_encode(tensor)}"
+    for row in rows:
+        yield f"{before}  {_encode(row)}"
         before = ",\n"
     yield "\n]}\n" if before != "\n" else "]}\n"
+
+
+def module_rows(node: Node, depth: int | None = None) -> Iterator[dict[str, Any]]:
+    """What is known of each module of an unfolded outline, parents first, `depth` levels deep (None: all).
+
+    `parameters` and `nbytes` are of all that is in it, `tensors` the names of those that it holds itself.
+    """
+    total = node.sizes()
+    fields: dict[str, Any] = {"name": node.path, "parameters": total.parameters, "nbytes": total.nbytes}
+    if node.kind:
+        fields["kind"] = node.kind.removesuffix("?")
+        if node.kind.endswith("?"):
+            fields["inferred"] = True
+    if node.same_as is not None:
+        fields["same_as"] = node.same_as
+    own = [entry.name for entry in node.inline]
+    fields["tensors"] = own + [child.path for child in node.children if child.is_tensor]
+    if values := {name: plain(value, _MOST_ROW_VALUES) for name, value in node.values}:
+        fields["values"] = values
+    yield fields
+    if depth is None or depth > 0:
+        for child in node.children:
+            if not child.is_tensor:
+                yield from module_rows(child, None if depth is None else depth - 1)
 
 
 def tensor_fields(

@@ -1,7 +1,5 @@
 """`ls`: tensors as a table, and as CSV."""
 
-import csv
-import io
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -51,12 +49,15 @@ def _columns(
         Column("shape", _texts(numbers.shape, (info.shape for info in infos)), "shape"),
         Column("values", _texts(count, (info.numel for info in infos)), "number", to_right=True),
         Column("bytes", _texts(numbers.size, (info.nbytes for info in infos)), to_right=True),
-        Column("role", [_role(entry, first_names, optimized) for entry in entries], "dim"),
+        Column("role", _roles(entries, first_names, optimized), "dim"),
     ]
 
 
 def comma_separated(entries: Iterable[NamedTensor], first_names: Mapping[int, str]) -> str:
     """`entries` as CSV (RFC 4180) below a line of `CSV_FIELDS`; shapes as JSON lists, what does not print escaped."""
+    import csv
+    import io
+
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_FIELDS)
@@ -83,7 +84,10 @@ def _texts(function: Callable[[A], str], arguments: Iterable[A]) -> list[str]:
     return texts
 
 
-def _role(entry: NamedTensor, first_names: Mapping[int, str], optimized: Mapping[str, str]) -> str:
-    first = first_names[id(entry.tensor)]
-    role = f"{entry.role} of {escaped(optimized[entry.name])}" if entry.name in optimized else entry.role
-    return role if first == entry.name else f"{role} = {escaped(first)}"
+def _roles(entries: Iterable[NamedTensor], first_names: Mapping[int, str], optimized: Mapping[str, str]) -> list[str]:
+    texts: list[str] = []
+    for name, tensor, _, role in entries:
+        first = first_names[id(tensor)]
+        text = f"{role} of {escaped(optimized[name])}" if name in optimized else role
+        texts.append(text if first == name else f"{text} = {escaped(first)}")
+    return texts

@@ -1,14 +1,14 @@
 """The nodes that a tree shows, before they are text: modules, tensors and values; alike siblings folded into one."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from statedict import printing
 from statedict.module import Module
 from statedict.narrow import is_number
-from statedict.ops.select import NamedTensor, Role, is_optimizer, own_buffers, own_modules, own_parameters
+from statedict.ops.select import NamedTensor, Optimizer, is_optimizer, own_modules, own_tensors
 from statedict.ops.sizes import Sizes, sizes
 from statedict.views.values import value_text
 
@@ -29,11 +29,11 @@ class Node:
     kind: str = ""
     details: str = ""
     """What PyTorch prints between the brackets after its kind."""
-    inline: list[NamedTensor] = field(default_factory=list[NamedTensor])
+    inline: Sequence[NamedTensor] = ()
     """The tensors that stand on this line."""
-    children: list["Node"] = field(default_factory=list["Node"])
-    values: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
-    entries: list[NamedTensor] = field(default_factory=list[NamedTensor])
+    children: Sequence["Node"] = ()
+    values: Sequence[tuple[str, Any]] = ()
+    entries: Sequence[NamedTensor] = ()
     """Every tensor in it, and in what is folded into it."""
     same_as: str | None = None
     """The name that it had before, of a module met again."""
@@ -45,7 +45,7 @@ class Node:
     signature: int = 0
     """Equal for nodes that look the same."""
     form: int = 0
-    """Equal for nodes that look the same but for shapes."""
+    """Equal for nodes that look the same but for shapes; only an optimizer's have it."""
 
     def sizes(self) -> Sizes:
         """The totals of all that it stands for."""
@@ -76,7 +76,7 @@ class Outline:
         first = self._first_names[id(entry.tensor)]
         return None if first == entry.name else first
 
-    def _module(self, label: str, path: str, prefix: str, module: Module, role: Role | None, *, whole: bool) -> Node:
+    def _module(self, label: str, path: str, prefix: str, module: Module, role: Optimizer, *, whole: bool) -> Node:
         """The node of `module`. `prefix` is what its tensors' names begin with."""
         node = Node(label, path, printing.kind(module), _details(module))
         if id(module) in self._met:
@@ -86,34 +86,33 @@ class Outline:
         self._met[id(module)] = path
         whole = whole or self._asked(path)
         role = role or ("optimizer" if is_optimizer(module) else None)
-        if whole and (module.kind is None or module.inferred):
+        if whole and "_attributes" in module.__dict__ and (module.kind is None or module.inferred):
             node.values = list(module.attributes.items())
         node.inline = node.entries = self._tensors(prefix, module, role, whole=whole)
-        node.children = list(self._modules(prefix, module, role, whole=whole))
+        if "_modules" in module.__dict__:
+            node.children = list(self._modules(prefix, module, role, whole=whole))
         if node.children or len(node.inline) > _MOST_INLINE or not path:
             self._give_lines(node)
-        if not self._unfold:
+        if node.children and not self._unfold:
             node.children = list(self._folded(node.children, loosely=role == "optimizer"))
             if _only_folds(node):
                 node = replace(node.children[0], label=f"{label}.{node.children[0].label}")
-        self._sign(node)
+        self._sign(node, loosely=role == "optimizer")
         return node
 
     def _asked(self, path: str) -> bool:
         return self._only is not None and path in self._only
 
-    def _tensors(self, prefix: str, module: Module, role: Role | None, *, whole: bool) -> list[NamedTensor]:
-        entries = [
-            NamedTensor(prefix + local, held, module, role or "parameter") for local, held in own_parameters(module)
-        ]
-        entries += [NamedTensor(prefix + local, held, module, role or "buffer") for local, held in own_buffers(module)]
+    def _tensors(self, prefix: str, module: Module, role: Optimizer, *, whole: bool) -> list[NamedTensor]:
+        entries = own_tensors(prefix, module, role)
         for entry in entries:
             self._first_names.setdefault(id(entry.tensor), entry.name)
         return entries if whole else [entry for entry in entries if self._asked(entry.name)]
 
-    def _modules(self, prefix: str, module: Module, role: Role | None, *, whole: bool) -> Iterator[Node]:
-        skipped = _skipped(module) if whole and role is None else {}
-        for local, child in own_modules(module):
+    def _modules(self, prefix: str, module: Module, role: Optimizer, *, whole: bool) -> Iterator[Node]:
+        children = own_modules(module)
+        skipped = _skipped([name for name, _ in children]) if whole and role is None and _is_bare(module) else {}
+        for local, child in children:
             path = prefix + local
             node = self._module(local, path, path + ".", child, role, whole=whole)
             if whole or node.entries or self._asked(path):
@@ -138,13 +137,14 @@ class Outline:
         node.inline = []
         node.entries = [entry for child in node.children for entry in child.entries]
 
-    def _sign(self, node: Node) -> None:
+    def _sign(self, node: Node, *, loosely: bool) -> None:
         """Give `node` the numbers that tell whether it looks as another does."""
         values = [(name, value_text(value)) for name, value in node.values]
         look = (node.kind, node.details, *values, *((child.label, child.signature) for child in node.children))
         tensors = [(local_name(entry), self._look(entry)) for entry in node.inline]
         node.signature = self._intern(look, *tensors)
-        node.form = self._intern(look, *((name, what) for name, (*_, what) in tensors))
+        if loosely:
+            node.form = self._intern(look, *((name, what) for name, (*_, what) in tensors))
 
     def _look(self, entry: NamedTensor) -> tuple[Any, ...]:
         info = entry.tensor.info
@@ -153,7 +153,7 @@ class Outline:
     def _intern(self, *parts: Any) -> int:
         return self._interned.setdefault(parts, len(self._interned))
 
-    def _folded(self, nodes: list[Node], *, loosely: bool) -> Iterator[Node]:
+    def _folded(self, nodes: Sequence[Node], *, loosely: bool) -> Iterator[Node]:
         run: list[Node] = []
         for node in nodes:
             if run and not _continues(run[-1], node, loosely=loosely):
@@ -169,11 +169,13 @@ def local_name(entry: NamedTensor) -> str:
     return entry.name.rpartition(".")[2]
 
 
-def _skipped(module: Module) -> dict[str, str]:
-    """The numbers left out before a child, by its name, where all that is known of a list is names: {"4": "2-3"}."""
-    names = [name for name, _ in own_modules(module)]
-    if module.class_name or module.container:
-        return {}
+def _is_bare(module: Module) -> bool:
+    """Whether all that is known of a module is names."""
+    return not (module.class_name or module.container)
+
+
+def _skipped(names: list[str]) -> dict[str, str]:
+    """The numbers left out before one of `names`, by that name, where all are numbers: {"4": "2-3"}."""
     if not all(map(is_number, names)):
         return {}
     found: dict[str, str] = {}
