@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +37,8 @@ def pages() -> list[Path]:
 
 def rendered(text: str) -> str:
     """The same page with current output. Raises what a `python` block raises."""
-    names: dict[str, Any] = {"__name__": "__main__"}
+    page = sys.modules["example"] = ModuleType("example")  # so that what a page defines can be pickled
+    names = vars(page)
     with _workplace():
         return BLOCK.sub(lambda block: _current(block, names), text)
 

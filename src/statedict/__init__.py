@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from statedict.module import Module
     from statedict.opaque import Opaque
     from statedict.opening import open
+    from statedict.ops.memory import memory
     from statedict.ops.optimizer import optimizer_parameters
     from statedict.ops.prefixes import strip_prefixes
     from statedict.ops.select import select
@@ -41,6 +42,7 @@ __all__ = [
     "UnknownFormatError",
     "__version__",
     "dtype",
+    "memory",
     "open",
     "optimizer_parameters",
     "select",
@@ -65,6 +67,7 @@ _HOMES = {
     "opening": ("open",),
     "ops.optimizer": ("optimizer_parameters",),
     "ops.prefixes": ("strip_prefixes",),
+    "ops.memory": ("memory",),
     "ops.select": ("select",),
     "tensor": ("Buffer", "Parameter", "Tensor"),
 }

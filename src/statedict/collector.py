@@ -9,7 +9,8 @@ from contextlib import contextmanager
 def paused() -> Generator[None, None, None]:
     """The cycle collector switched off while many objects are made that all stay: it would only walk them repeatedly.
 
-    Halves the time to open 60,000 tensors.
+    Halves the time to open 60,000 tensors. What was made counts as old afterwards, so that it is not walked three times
+    on its way there.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -17,4 +18,7 @@ def paused() -> Generator[None, None, None]:
         yield
     finally:
         if was_on:
+            if gc.get_freeze_count() == 0:  # else the program has frozen objects of its own, which must stay so
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

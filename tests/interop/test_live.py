@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 import statedict as sd
-from statedict.interop.live import LiveModule
 from tests import architectures
 from tests.same import assert_same_model, groups
 from tests.test_whole_models import Holder, nested_containers, shared_module, tied
@@ -152,7 +151,7 @@ def test_a_state_dict_is_loaded_into_the_model(assign: bool) -> None:
     with pytest.raises(RuntimeError, match=r"size mismatch for 0\.weight"):
         sd.open(model).load_state_dict({**other.state_dict(), "0.weight": torch.ones(1, 3)})
     with pytest.raises(RuntimeError, match=r"`0.weight` has the shape \(4, 3\); got elements of \(3,\)"):
-        sd.open(model)[0].weight.copy_(np.zeros(3))
+        sd.open(model, key="0").weight.copy_(np.zeros(3))
 
 
 def test_a_lazy_module_takes_its_shape_from_a_state_dict() -> None:
@@ -204,7 +203,7 @@ def test_copies_have_a_model_of_their_own() -> None:
     ours: Any = sd.open(model)
     copied: Any
     for copied in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
-        assert isinstance(copied, LiveModule)
+        assert type(copied.live) is nn.Sequential
         assert_same_model(copied, model)
         copied[0].weight.copy_(np.zeros((4, 3)))
         assert ours[0].weight.numpy().any()

@@ -51,7 +51,7 @@ INPUTS: dict[type[nn.Module], tuple[int, ...]] = {
     nn.ReflectionPad2d: (1, 2, 5, 5), nn.Fold: (1, 12, 8), nn.Unfold: (1, 2, 6, 6),
     nn.TransformerEncoderLayer: (3, 2, 8), nn.TransformerEncoder: (3, 2, 8),
     **dict.fromkeys([nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.ELU, nn.CELU], (2, 4)),
-    **dict.fromkeys([nn.LeakyReLU, nn.Hardtanh, nn.GELU, nn.Softplus, nn.Softmax, nn.GLU, nn.Threshold, nn.Tanhshrink], (2, 4)),
+    **dict.fromkeys([nn.LeakyReLU, nn.Hardtanh, nn.GELU, nn.Softplus, nn.Softmax, nn.GLU, nn.Threshold], (2, 4)),
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "tree": "The hierarchy: modules, shapes, parameters, bytes; repeated blocks folded.",
     "ls": "The tensors as a flat table, as JSON or as CSV.",
     "show": "One tensor, module or attribute: everything known, first values.",
+    "formats": "What can be read, how it is told, and what to install for it.",
 }
 """Every command and what it does in one line. Its module, of the same name, is imported when it is called."""
 

@@ -3,10 +3,13 @@
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import checkpoint_options, opened
+from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
+from statedict.ops.memory import OPTIMIZERS, PRECISIONS, Memory, Optimizer, Precision
+from statedict.ops.memory import memory as memory_of
 from statedict.ops.patterns import matching
 from statedict.ops.select import named_modules
-from statedict.views.documents import module_rows, rows_document
+from statedict.views.documents import document, module_rows, rows_document
+from statedict.views.memory import memory_fields, memory_table, memory_totals
 from statedict.views.outline import Outline
 from statedict.views.totals import totals
 from statedict.views.tree import tree
@@ -17,6 +20,9 @@ from statedict.views.tree import tree
 @click.argument("pattern", nargs=-1)
 @click.option("--depth", type=click.IntRange(min=0), metavar="N", help="Show N levels.")
 @click.option("--unfold", is_flag=True, help="Show each of repeated blocks, and every value.")
+@click.option("--memory", is_flag=True, help="Show what it takes: weights by element type, and the KV cache.")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="What training takes, too; implies --memory.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="With all floats in this type; implies --memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: a row a module, unfolded.")
 def command(
     file: str,
@@ -27,6 +33,9 @@ def command(
     format: str | None,
     depth: int | None,
     unfold: bool,
+    memory: bool,
+    optimizer: Optimizer | None,
+    precision: Precision | None,
     as_json: bool,
 ) -> None:
     """Show the hierarchy of FILE: modules, shapes, parameters and bytes.
@@ -40,6 +49,12 @@ def command(
         names = [name for name, *_ in named_modules(checkpoint.model)]
         only = matching([*names, *(entry.name for entry in checkpoint.entries)], pattern)
     outline = Outline(checkpoint.model, unfold=unfold or as_json, only=only)
+    if memory or optimizer or precision:
+        if pattern:
+            raise click.UsageError("`--memory` is of the whole; take a part by `--key`", click.get_current_context())
+        found = memory_of(checkpoint.model, optimizer=optimizer, precision=precision)
+        _show_memory(checkpoint, outline, found, depth, as_json)
+        return
     if as_json:
         total = outline.root.sizes()
         head = {"file": checkpoint.index.source.name, "format": checkpoint.index.format, "size": checkpoint.size}
@@ -59,3 +74,12 @@ def command(
         width=width,
     )
     output.print_lines([*lines, [], *summary])
+
+
+def _show_memory(checkpoint: Checkpoint, outline: Outline, found: Memory, depth: int | None, as_json: bool) -> None:
+    if as_json:
+        output.print_text(document(file=checkpoint.index.source.name, **memory_fields(found)))
+        return
+    width = output.width()
+    lines = memory_table(outline, found, checkpoint.name, depth=depth, width=width)
+    output.print_lines([*lines, [], *memory_totals(found, width)])

@@ -35,14 +35,17 @@ class Format:
     """Whether it may be a folder, too."""
 
     def reader(self) -> Reader:
-        """The module that reads it."""
-        return cast("Reader", importlib.import_module(f"statedict.formats.{self.module}"))
+        """The module that reads it: one of this package, or of another, by its full name."""
+        name = f"statedict.formats.{self.module}" if self in FORMATS else self.module
+        return cast("Reader", importlib.import_module(name))
 
 
 Sign = tuple[int, bytes]
 """Bytes at an offset."""
 
 _ZIP = ((0, b"PK\x03\x04"), (0, b"PK\x05\x06"))
+_KERAS = tuple((30, name) for name in (b"metadata.json", b"config.json", b"model.weights.h5", b"assets/"))
+"""Where a zip archive has the name of its first member."""
 _PICKLE = ((0, b"\x80"),)
 _MAP = tuple((0, bytes([first])) for first in (*range(0x80, 0x90), *range(0xC7, 0xCA), 0xDE, 0xDF))
 
@@ -69,7 +72,7 @@ FORMATS = (
     Format("onnx", "onnx", ((0, b"\x08"),), (".onnx",), "ONNX"),
     Format("npz", "npz", _ZIP, (".npz",), "`numpy.savez`"),
     Format("npy", "npy", ((0, b"\x93NUMPY"),), (".npy",), "`numpy.save`"),
-    Format("keras", "keras", _ZIP, (".keras",), "Keras 3's `model.save`", extra="hdf5"),
+    Format("keras", "keras", _KERAS, (".keras",), "Keras 3's `model.save`", extra="hdf5"),
     Format(
         "hdf5",
         "hdf5",
@@ -121,7 +124,7 @@ def read(source: Source, limits: Limits, name: str | None = None) -> Index:
             f"{source.name}: is empty (0 bytes), so it holds no checkpoint; fetch or save it again"
         )
     head = source.head(_HEAD)
-    claims = _claims(source, head)
+    claims = _claims(source, head) or _claims(source, head, others())
     if len(claims) > 1:
         suffix = source.name[source.name.rfind(".") :].lower()
         claims = [entry for entry in claims if suffix in entry.suffixes] or claims
@@ -143,19 +146,36 @@ def entered(source: Source, key: str | None) -> tuple[Source, str | None]:
     return source, key
 
 
-def _claims(source: Source, head: bytes) -> list[Format]:
+def others() -> tuple[Format, ...]:
+    """The formats of other packages, which are asked where none of `FORMATS` fits; those without signs always are.
+
+    Raises StatedictError for one that is not what a format has to be.
+    """
+    from statedict.formats._plugged import plugged
+
+    return plugged(Format)
+
+
+def _claims(source: Source, head: bytes, formats: tuple[Format, ...] = FORMATS) -> list[Format]:
     if isinstance(source, Folder):
-        possible = [entry for entry in FORMATS if entry.folders]
+        possible = [entry for entry in formats if entry.folders]
     else:
-        possible = [e for e in FORMATS if any(head.startswith(sign, offset) for offset, sign in e.signs)]
+        possible = [e for e in formats if _begins(e, head) or (formats is not FORMATS and not e.signs)]
     return [entry for entry in possible if entry.reader().sniff(head, source)]
+
+
+def _begins(entry: Format, head: bytes) -> bool:
+    return any(head.startswith(sign, offset) for offset, sign in entry.signs)
 
 
 def _named(name: str, source: Source) -> Format:
     for entry in FORMATS:
         if entry.name == name:
             return entry
-    names = ", ".join(f'"{entry.name}"' for entry in FORMATS)
+    for entry in others():
+        if entry.name == name:
+            return entry
+    names = ", ".join(f'"{entry.name}"' for entry in (*FORMATS, *others()))
     raise UnknownFormatError(f"{source.name}: there is no format `{name}`; expected one of {names}")
 
 

@@ -142,4 +142,4 @@ class _Modules:
         self.tensors += 1
         if value.storage is None or value.special or value.states:
             return value
-        return self._views.setdefault((value.storage, value.offset, value.shape, value.stride), value)
+        return self._views.setdefault((value.storage, value.offset, value.shape, value.stride, value.dtype), value)

@@ -9,10 +9,11 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from statedict.index import TensorInfo
-from statedict.interop.torch import StorageSource, describe, to_torch
+from statedict.interop.torch import describe, to_torch
+from statedict.source import Source
 from statedict.tensor import Buffer, Parameter, Tensor, info_of
 
-Sources = WeakValueDictionary[int, StorageSource]
+Sources = WeakValueDictionary[int, Source]
 """The storages of tensors that were described, by address: views of one storage have one source."""
 
 _SLOTS = ("_known", "_name", "_sources", "live")

@@ -96,7 +96,7 @@ class Placing:
         return {path: home for path, home in places.items() if best[home][1] == path}
 
     def _likeness(self, path: str, home: str) -> tuple[int, bool, int]:
-        """How many children have the same names; whether all of the module is there, at its own path; how deep it is."""
+        """How many children have the same names; whether all of it is there, at its own path; how deep it is."""
         module = self._modules[home]
         shared = sum(_joined(path, local) in self._file for local in module._modules)
         return shared, path == home and self._needs_nothing(module), home.count(".") + bool(home)

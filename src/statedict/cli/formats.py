@@ -1,0 +1,23 @@
+"""`statedict formats`: what can be read."""
+
+import click
+
+from statedict.cli import output
+from statedict.formats import FORMATS, others
+from statedict.formats._plugged import is_installed
+from statedict.views.documents import document
+from statedict.views.formats import formats_fields, formats_table
+
+
+@click.command(short_help="What can be read, how it is told, and what to install for it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(as_json: bool) -> None:
+    """List the formats that can be read: statedict's own, then those that other packages plug in.
+
+    An extra is what some values of a format need: without it, the file opens and tells names, types and shapes.
+    """
+    formats = (*FORMATS, *others())
+    if as_json:
+        output.print_text(document(formats=formats_fields(formats, is_installed)))
+    else:
+        output.print_lines(formats_table(formats, is_installed, output.width()))
