@@ -163,8 +163,9 @@ class Index:
 
 def shown(name: str) -> str:
     """A name as an error's text has it: on one line, and cut where it is long."""
-    cut = name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…"
-    return cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
+    text = name[: _LONGEST_SHOWN + 1]
+    text = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
 
 class _Proof:

@@ -65,7 +65,7 @@ def _members(source: Source) -> dict[str, int]:
         size = int(digits, 8)
         if position + _BLOCK + size > source.size:
             raise source.ends_before(position + _BLOCK + size)
-        members[header[:100].rstrip(b"\0").decode("utf-8", "backslashreplace")] = position + _BLOCK
+        members[header[:100].partition(b"\0")[0].decode("utf-8", "backslashreplace")] = position + _BLOCK
         position += _BLOCK + -(-size // _BLOCK) * _BLOCK
     return members
 
