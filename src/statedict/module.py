@@ -231,11 +231,14 @@ class Module:
             vars(destination)["_metadata"] = OrderedDict[str, Any]()
         metadata: Any = getattr(destination, "_metadata", None)
         with collector.paused():
-            for head, module in self._descend(prefix, set(), again=True):
-                if metadata is not None:
-                    metadata[head[:-1]] = {} if module.version is None else {"version": module.version}
-                module._save_to_state_dict(destination, head, keep_vars)
+            self._fill(destination, metadata, prefix, keep_vars)
         return destination
+
+    def _fill(self, destination: MutableMapping[str, Any], metadata: Any, prefix: str, keep_vars: bool) -> None:
+        for head, module in self._descend(prefix, set(), again=True):
+            if metadata is not None:
+                metadata[head[:-1]] = {} if module.version is None else {"version": module.version}
+            module._save_to_state_dict(destination, head, keep_vars)
 
     def _save_to_state_dict(self, destination: MutableMapping[str, Any], prefix: str, keep_vars: bool) -> None:
         for name, parameter in self._parameters.items():

@@ -5,7 +5,7 @@ import gc
 import pickle
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -160,6 +160,11 @@ def test_a_lazy_module_takes_its_shape_from_a_state_dict() -> None:
     assert tuple(model.weight.shape) == (4, 3)
 
 
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
 class Configured(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -190,8 +195,10 @@ def test_attributes_are_the_models() -> None:
     assert set(ours.attributes) == {"sizes", "mixed", "table", "loose", "layers"}
     assert ours.state_dict()["_extra_state"] == {"step": 3}
     assert repr(ours) == repr(model) == "Configured(its own)"
+    ours.pair = Pair([1], sd.dtype("int8"))
+    assert type(model.pair) is Pair
     ours.mode = sd.dtype("float16")
-    assert vars(model)["mode"] is torch.float16
+    assert model.mode is torch.float16
     with pytest.raises(AttributeError, match="'Configured' object has no attribute 'sices'"):
         _ = ours.sices
     with pytest.raises(KeyError):
@@ -246,6 +253,37 @@ def test_views_of_one_storage_stay_views_of_one() -> None:
     ours: Any = sd.open(model)
     assert len({id(parameter.info.extent.source) for parameter in ours.parameters() if parameter.info.extent}) == 1
     assert [each.storage_offset() for each in ours.parameters()] == [p.storage_offset() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("prefix", ["", "p.", "p"])
+@pytest.mark.parametrize("keep_vars", [False, True])
+def test_a_prefix_and_the_tensors_themselves(prefix: str, keep_vars: bool) -> None:
+    model = net()
+    ours = sd.open(model).state_dict(prefix=prefix, keep_vars=keep_vars)
+    theirs = model.state_dict(prefix=prefix, keep_vars=keep_vars)
+    assert list(ours) == list(theirs)
+    assert ours._metadata == theirs._metadata
+    assert [tensor.requires_grad for tensor in ours.values()] == [tensor.requires_grad for tensor in theirs.values()]
+    for view in ("named_modules", "named_parameters", "named_buffers"):
+        named = [name for name, _ in getattr(sd.open(model), view)(prefix=prefix)]
+        assert named == [name for name, _ in getattr(model, view)(prefix=prefix)]
+
+
+def test_tensors_know_their_names() -> None:
+    model = nn.Sequential(net())
+    for walk in (sd.Module.named_modules, sd.Module.named_parameters, lambda m, prefix: [m[0][0].weight]):
+        ours: Any = sd.open(model)
+        list(walk(ours, prefix="x"))
+        assert next(parameter.name for parameter in ours[0].parameters()) == "0.0.weight"
+        assert ours[0][1].running_mean.name == "0.1.running_mean"
+
+
+def test_modules_met_before_are_left_out() -> None:
+    model = net()
+    ours: Any = sd.open(model)
+    memo, theirs = {ours[0]}, {model[0]}
+    assert [name for name, _ in ours.named_modules(memo)] == [name for name, _ in model.named_modules(theirs)]
+    assert {module.live for module in memo} == theirs
 
 
 def test_a_part_of_a_model() -> None:

@@ -236,3 +236,33 @@ def test_a_part_that_was_edited(tmp_path: Path) -> None:
     model[0].weight = torch.eye(2) * 2
     made = model.to_torch()
     assert made(torch.ones(1, 2)).tolist() == [[2.0, 2.0]]
+
+
+def renamed(path: Path, old: bytes, new: bytes) -> None:
+    """Put another name, of the same length, into a file that `torch.save` wrote without a zip."""
+    data = path.read_bytes()
+    assert len(old) == len(new)
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"torch.nn.modules.linear\nLinear", b"torch.distributed.rpc.\nPyRRef ".replace(b" ", b"x")),
+     (b"torch.nn.modules.linear\nLinear", b"subprocess.............\nPopen-")],
+)  # fmt: skip
+def test_a_hostile_name_is_a_holder(old: bytes, new: bytes, tmp_path: Path) -> None:
+    torch.save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "model.pt", _use_new_zipfile_serialization=False)
+    renamed(tmp_path / "model.pt", old, new)
+    made: Any = sd.open(tmp_path / "model.pt").to_torch()
+    assert isinstance(made[0], Holder)
+    assert holders(made) == {"0": new.decode().replace("\n", ".")}
+
+
+def test_an_attribute_that_holds_itself(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    model.loop = [model.in_features]  # type: ignore[assignment]
+    model.loop.append(model.loop)  # type: ignore[union-attr]
+    torch.save(model, tmp_path / "model.pt")
+    with pytest.raises(sd.StatedictError, match="nested without end"):
+        sd.open(tmp_path / "model.pt").to_torch()

@@ -113,7 +113,8 @@ class _Building:
         name = module.class_name or ""
         found = self._foreign.get(name)
         if found is None:
-            kind = name.rpartition(".")[2] or "Module"
+            kind = name.rpartition(".")[2]
+            kind = kind if kind.isidentifier() else "Module"  # a file may have any name
             found = self._foreign[name] = type(kind, (Holder,), {"class_name": name, "__module__": __name__})
         return found
 

@@ -2,6 +2,7 @@
 # pyright: reportUnknownMemberType=false
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -10,11 +11,14 @@ from torch import nn
 
 from statedict.dtypes import DTYPES, DType
 from statedict.errors import StatedictError
-from statedict.narrow import is_container, is_dict, is_list, is_set, is_tuple
+from statedict.narrow import is_container, is_dict, is_set
 from statedict.opaque import Opaque
 from statedict.tensor import Tensor, is_array
 
+_DICTS: frozenset[type] = frozenset({dict, OrderedDict})
+_ROWS: frozenset[type] = frozenset({list, tuple, set, frozenset})
 _PLAIN = frozenset({str, int, float, bool, complex, bytes, type(None)})
+_MOST_NESTED = 200
 _DEVICE = re.compile(r"(cpu|cuda|meta|mps|xpu)(:\d{1,3})?")
 _DEEPEST = 6
 """Levels of an attribute that are described: a live object may lead to everything else in the program."""
@@ -90,23 +94,27 @@ def _functions() -> dict[str, Any]:
 FUNCTIONS: Mapping[str, Any] = _functions()
 
 
-def theirs(value: Any, tensor: Callable[[Tensor], Any] | None = None) -> Any:
+def theirs(value: Any, tensor: Callable[[Tensor], Any] | None = None, depth: int = 0) -> Any:
     """What PyTorch's modules hold for an attribute of ours; `tensor` gives the `torch.Tensor` for one of ours.
 
     What is only described and is none of the functions that PyTorch's layers call becomes one that raises when called.
+    Raises StatedictError for what is nested without end.
     """
     if type(value) in _PLAIN:
         return value
+    if depth > _MOST_NESTED:
+        raise StatedictError("an attribute is a list or dict nested without end, which no module of PyTorch holds")
     if isinstance(value, DType):
-        return getattr(torch, value.name)
+        return getattr(torch, value.name, None) or Unknown(Opaque(f"torch.{value.name}"))
     if isinstance(value, Tensor):
         return tensor(value) if tensor else value.torch()
     if isinstance(value, Opaque):
         return _meant(value)
-    if is_dict(value):
-        return type(value)((theirs(key, tensor), theirs(held, tensor)) for key, held in value.items())
-    if is_list(value) or is_set(value) or is_tuple(value):
-        return cast("Any", type(value))(theirs(held, tensor) for held in value)
+    kind: Any = cast("object", type(value))
+    if kind in _DICTS:
+        return kind((theirs(key, tensor, depth + 1), theirs(held, tensor, depth + 1)) for key, held in value.items())
+    if kind in _ROWS:
+        return kind(theirs(held, tensor, depth + 1) for held in value)
     return value
 
 
@@ -122,9 +130,9 @@ def _meant(value: Opaque) -> Any:
 
 
 def _is_device(args: tuple[Any, ...]) -> bool:
-    """Whether `torch.device` takes them."""
+    """Whether they are what PyTorch pickles of a device: its kind, and perhaps its number."""
     kind, *index = args
-    return isinstance(kind, str) and bool(_DEVICE.fullmatch(kind)) and all(type(each) is int for each in index[:1])
+    return isinstance(kind, str) and bool(_DEVICE.fullmatch(kind)) and [type(each) for each in index] in ([], [int])
 
 
 class Unknown:
