@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from statedict import collector, formats
 from statedict.build import build
-from statedict.configured import configured
 from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS, Limits
@@ -61,7 +60,11 @@ def open(
     with collector.paused():
         source, key = entered(cast("Checkpoint", checkpoint), key)
         index = read_index(source, format=format, limits=limits)
-        module = build(configured(index) if kinds == "config" else index)
+        if kinds == "config":
+            from statedict.configured import configured  # which starts a process: few need it
+
+            index = configured(index)
+        module = build(index)
     return module if key is None else _part(module, key, index.source.name)
 
 
