@@ -12,13 +12,14 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "statedict"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "dtypes", "limits", "collector", "narrow", "_version"),
-    ("source", "index", "opaque"),
+    ("source", "index", "opaque", "plan"),
     ("formats",),
     (
         "dequantize",
         "reading",
         "layouts",
         "indexing",
+        "expressions",
         "tensor",
         "hints",
         "finding",
@@ -34,9 +35,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "deferred",
         "infer",
         "build",
+        "flat",
     ),
     ("kernels", "engine", "ops"),
-    ("opening", "arrays", "configured", "saving"),
+    ("opening", "arrays", "configured", "writing", "saving"),
     ("views",),
     ("cli", "web", "__main__"),
 )

@@ -134,6 +134,11 @@ class Index:
     ordered: bool = True
     """Whether the order is that of the one who saved. Where the format shuffles it, numbered modules go by number."""
 
+    def aliases(self) -> dict[str, str]:
+        """The later names of tied tensors, in order, each with the first name of that tensor."""
+        first: dict[int, str] = {}
+        return {name: at for name, info in self.tensors.items() if (at := first.setdefault(id(info), name)) != name}
+
     def validate(self, limits: Limits = DEFAULT_LIMITS) -> Self:
         """This index, proved: every extent lies in its source and has the size that dtype, shape and stride ask for.
 

@@ -4,9 +4,10 @@ import importlib
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from statedict.errors import FormatError, UnknownFormatError
+from statedict.errors import FormatError, StatedictError, UnknownFormatError
 from statedict.index import Index, shown
 from statedict.limits import Limits
+from statedict.plan import Plan
 from statedict.source import Folder, Source
 
 
@@ -16,6 +17,12 @@ class Reader(Protocol):
     def sniff(self, head: bytes, source: Source) -> bool: ...
 
     def read(self, source: Source, limits: Limits) -> Index: ...
+
+
+class Writer(Protocol):
+    """What a module of this package offers, too, where its format is written."""
+
+    def write(self, index: Index) -> Plan: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +40,20 @@ class Format:
 
     folders: bool = False
     """Whether it may be a folder, too."""
+    writes: bool = False
+    """Whether its module is a `Writer`, too."""
 
     def reader(self) -> Reader:
         """The module that reads it: one of this package, or of another, by its full name."""
         name = f"statedict.formats.{self.module}" if self in FORMATS else self.module
         return cast("Reader", importlib.import_module(name))
+
+    def writer(self) -> Writer:
+        """The same module. Raises StatedictError where it only reads."""
+        if not self.writes:
+            can = ", ".join(f'"{entry.name}"' for entry in FORMATS if entry.writes)
+            raise StatedictError(f'the format "{self.name}" is read, but not written; expected one of {can}')
+        return cast("Writer", self.reader())
 
 
 Sign = tuple[int, bytes]
