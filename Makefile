@@ -42,11 +42,11 @@ docs: $(VENV)/.installed-dev ## write into the documentation what its commands p
 	$(BIN)/python docs/generate.py
 
 clean: ## remove the environment, the caches and what was built
-	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info src/statedict/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment serves both: the development extra adds to what the demo needs. A stamp is remade when
-# pyproject.toml or the Python below it changes.
+# pyproject.toml, the C code or the Python below it changes.
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { echo "statedict needs Python 3.11 or newer: install one, or say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -54,12 +54,12 @@ $(BIN)/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml
+$(VENV)/.installed: $(BIN)/python pyproject.toml src/statedict/_accelerated.c
 	@echo "Installing statedict into $(VENV)" >&2
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(BIN)/python pyproject.toml
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml src/statedict/_accelerated.c
 	@echo "Installing statedict and what its tests need into $(VENV); PyTorch is large" >&2
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(VENV)/.installed $@

@@ -70,7 +70,11 @@ def command_of(contestant: Contestant, file: Path | None) -> list[str]:
 
 
 def forget(file: Path) -> None:
-    """Ask the kernel to drop the file from its page cache, which needs no rights when all of it is on the disk."""
+    """Ask the kernel to drop the file, or those in a folder, from its page cache: it takes no rights, but an fsync."""
+    if file.is_dir():
+        for held in file.iterdir():
+            forget(held)
+        return
     descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.measuring import Contestant, Run, alternated, command_of, machine, middle, run
 from benchmarks.reporting import NO_GOAL, Goal, Outcome, report
-from benchmarks.samples import LARGE, MANY
+from benchmarks.samples import LARGE, MANY, SHARDS
 from statedict.dtypes import SAFETENSORS_DTYPES, dtype
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +57,7 @@ def cases() -> tuple[Case, ...]:
         Case("60,000 tensors, `.pt`", in_torch, f"{MANY}.pt", wide, lists=True),
         Case("2.25 GiB, safetensors", in_safetensors, f"{LARGE}.safetensors", Goal(0.15, 40 * 2**20), lists=True),
         Case("60,000 tensors, safetensors", in_safetensors, f"{MANY}.safetensors", Goal(0.6), lists=True),
+        Case("60,000 tensors, 100 shards", in_safetensors, SHARDS, Goal(0.35, ahead=5), lists=True),
         Case("Import", (*(importing(name) for name in ("statedict", "torch", "safetensors")), NOTHING)),
         Case("`statedict --help`", (Contestant("`statedict --help`", (PYTHON, "-m", "statedict", "--help"), True),)),
         Case(

@@ -1,9 +1,14 @@
 """The files that are opened, made once by PyTorch and safetensors: `python -m benchmarks.samples FOLDER [--quick]`."""
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 Tensors = Iterator[tuple[str, tuple[int, ...], str]]
 """Name, shape and PyTorch's dtype of each."""
@@ -19,11 +24,12 @@ class Sizes:
     vocabulary: int
     expert_layers: int
     experts: int
+    shards: int
 
 
-FULL = Sizes(layers=33, hidden=1536, feed_forward=5208, vocabulary=151_936, expert_layers=30, experts=333)
-QUICK = Sizes(layers=2, hidden=64, feed_forward=128, vocabulary=512, expert_layers=2, experts=8)
-LARGE, MANY = "large", "many"
+FULL = Sizes(layers=33, hidden=1536, feed_forward=5208, vocabulary=151_936, expert_layers=30, experts=333, shards=100)
+QUICK = Sizes(layers=2, hidden=64, feed_forward=128, vocabulary=512, expert_layers=2, experts=8, shards=3)
+LARGE, MANY, SHARDS = "large", "many", "many-shards"
 
 
 def large(sizes: Sizes) -> Tensors:
@@ -58,7 +64,7 @@ def many(sizes: Sizes) -> Tensors:
 
 
 def make(folder: Path, sizes: Sizes) -> None:
-    """Write `large` and `many` as `.pt` and `.safetensors`, where they are not there yet."""
+    """Write `large` and `many` as `.pt` and `.safetensors`, `many` in shards, too, where they are not there yet."""
     import torch
     from safetensors.torch import save_file
 
@@ -69,6 +75,24 @@ def make(folder: Path, sizes: Sizes) -> None:
             torch.save(state, file)
         if not (file := folder / f"{name}.safetensors").exists():
             save_file(state, file)
+        if name == MANY and not (folder / SHARDS).exists():
+            _make_shards(folder / SHARDS, state, sizes.shards)
+
+
+def _make_shards(folder: Path, state: "dict[str, torch.Tensor]", count: int) -> None:
+    """Write the tensors as `count` safetensors files and an index of them, as `transformers` lays them out."""
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    weight_map: dict[str, str] = {}
+    names = list(state)
+    for shard in range(count):
+        file = f"model-{shard + 1:05}-of-{count:05}.safetensors"
+        held = names[len(names) * shard // count : len(names) * (shard + 1) // count]
+        save_file({name: state[name] for name in held}, folder / file)
+        weight_map |= dict.fromkeys(held, file)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 if __name__ == "__main__":

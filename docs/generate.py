@@ -107,12 +107,13 @@ def _printed(code: Any, names: dict[str, Any]) -> str:
 
 
 def _formats() -> str:
-    """The table of the formats that are read, from the registry itself."""
+    """The table of the formats, from the registry itself."""
     from statedict.formats import FORMATS
 
-    rows = ["| name | usual suffixes | what it is |", "|---|---|---|"]
+    rows = ["| name | usual suffixes | can | what it is |", "|---|---|---|---|"]
     rows += [
-        f"| {entry.name} | {' '.join(f'`{suffix}`' for suffix in entry.suffixes)} | {entry.about} |"
+        f"| {entry.name} | {' '.join(f'`{suffix}`' for suffix in entry.suffixes)} "
+        f"| {'read, write' if entry.writes else 'read'} | {entry.about} |"
         for entry in FORMATS
     ]
     return "\n".join(rows)

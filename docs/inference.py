@@ -2,13 +2,18 @@
 
     python docs/inference.py [FOLDER]
 
-Needs the `dev` extra. FOLDER is one that `pip install --no-deps --target FOLDER timm torchvision pillow` has filled:
-apart, since transformers behaves otherwise where they are installed. Without it their rows stay out.
-No weights are downloaded: models have random weights, or none.
+Needs the `dev` extra. FOLDER is one that `pip install --no-deps --target FOLDER timm torchvision pillow diffusers
+open_clip_torch ftfy wcwidth segmentation-models-pytorch monai accelerate psutil` has filled: apart, since transformers
+behaves otherwise where they are installed. Without it their rows stay out.
+No weights are downloaded: models have random weights, or none. What `config.json` tells is counted, too.
 """
 
+import contextlib
+import importlib
+import inspect
 import re
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,16 +25,24 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests import architectures, torch_layers  # noqa: E402  (found by the line above)
+import statedict as sd  # noqa: E402  (found by the line above)
+from statedict import configured  # noqa: E402
+from statedict.errors import StatedictError  # noqa: E402
+from statedict.interop.transformers import Refused  # noqa: E402
+from tests import architectures, saved_models, torch_layers  # noqa: E402
 from tests.kinds import Score  # noqa: E402
 
 PAGE = ROOT / "docs" / "inference.md"
-BLOCK = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end of measured -->)", re.DOTALL)
+MEASURED, CONFIGURED = (
+    re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+    for name in ("measured", "configured")
+)
 Made = Iterator[nn.Module]
 
 
 def main() -> None:
     """Measure every family, and write the table."""
+    told = _told_by_config()
     families: list[tuple[str, Callable[[], Made]]] = [
         ("transformers, tiny", _tiny),
         ("transformers, default sizes", _whole),
@@ -40,6 +53,10 @@ def main() -> None:
         families += [
             (f"timm {timm.__version__}, three models a family", lambda: _timm(timm)),
             (f"torchvision {torchvision.__version__.partition('+')[0]}", lambda: _torchvision(torchvision.models)),
+            ("diffusers", _diffusers),
+            ("open_clip", _open_clip),
+            ("segmentation_models_pytorch", _segmentation),
+            ("monai", _monai),
         ]
     rows = [
         "| family | models | with tensors | no name is right for | right | unknown | wrong | saved as |",
@@ -47,8 +64,8 @@ def main() -> None:
     ]
     for name, models in families:
         rows += _rows(name, models())
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(BLOCK.sub("\n".join(rows) + "\n", text), encoding="utf-8")
+    text = MEASURED.sub("\n".join(rows) + "\n", PAGE.read_text(encoding="utf-8"))
+    PAGE.write_text(CONFIGURED.sub(told, text), encoding="utf-8")
 
 
 def _rows(name: str, models: Iterable[nn.Module]) -> list[str]:
@@ -75,6 +92,28 @@ def _tiny() -> Made:
 def _whole() -> Made:
     for name in architectures.known():
         yield from _built(lambda name=name: architectures.whole(name))
+
+
+def _told_by_config() -> str:
+    """How many architectures get the kind of every module from their `config.json`, in a sentence."""
+    setattr(configured, "_asked", saved_models.in_process)  # noqa: B010  as the process of its own would answer, in less time
+    names = architectures.names()
+    whole = sum(map(_is_told_whole, names))
+    return (
+        f"Of {len(names):,} tiny architectures, each saved by `transformers` and opened again, {whole:,} come back\n"
+        "with the kind of every module the live model's; the others are stored under other names than their modules\n"
+        "have, and of their modules most are told.\n"
+    )
+
+
+def _is_told_whole(name: str) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        live = saved_models.saved(name, Path(folder))
+        try:
+            return saved_models.kinds(sd.open(folder, kinds="config")) == saved_models.kinds(live)
+        except (StatedictError, Refused) as error:
+            print(f"not told: {name}: {error}", file=sys.stderr)
+            return False
 
 
 def _built(make: Callable[[], Any]) -> Made:
@@ -118,6 +157,79 @@ def _torchvision(models: Any) -> Made:
     for name in models.list_models():
         backbone = {"weights_backbone": None} if "fpn" in name or _has_backbone(name) else {}
         yield from _built(lambda name=name, backbone=backbone: models.get_model(name, weights=None, **backbone))
+
+
+def _public(package: Any, parent: type) -> Iterator[type[nn.Module]]:
+    """The classes that a package offers and that inherit from `parent`, by name."""
+    for name in sorted(dir(package)):
+        with contextlib.suppress(Exception):  # some need libraries that are not there
+            found = getattr(package, name)
+            if isinstance(found, type) and issubclass(found, parent) and found is not parent:
+                yield found
+
+
+def _diffusers() -> Made:
+    """Every model in its default size."""
+    diffusers: Any = importlib.import_module("diffusers")
+    for kind in _public(diffusers, diffusers.ModelMixin):
+        yield from _built(kind)
+
+
+def _open_clip() -> Made:
+    """Every configuration that needs no text model from elsewhere."""
+    open_clip: Any = importlib.import_module("open_clip")
+    for name in open_clip.list_models():
+        if "hf_tokenizer_name" not in open_clip.get_model_config(name)["text_cfg"] or "SigLIP" in name:
+            yield from _built(lambda name=name: open_clip.create_model(name, device="meta", load_weights=False))
+
+
+def _segmentation() -> Made:
+    """Every decoder on encoders of seven families."""
+    library: Any = importlib.import_module("segmentation_models_pytorch")
+    encoders = ("resnet34", "efficientnet-b0", "mobilenet_v2", "mit_b0", "densenet121", "vgg11_bn", "xception")
+    for kind in _public(library, nn.Module):
+        for encoder in encoders:
+            yield from _built(
+                lambda kind=kind, encoder=encoder: cast("Any", kind)(encoder_name=encoder, encoder_weights=None)
+            )
+
+
+def _monai() -> Made:
+    """Every network whose arguments are among those that most share."""
+    nets: Any = importlib.import_module("monai.networks.nets")
+    for kind in _public(nets, nn.Module):
+        needed = [
+            name
+            for name, parameter in inspect.signature(kind).parameters.items()
+            if parameter.default is parameter.empty and name in _OF_NETWORKS
+        ]
+        yield from _built(lambda kind=kind, needed=needed: kind(**{name: _OF_NETWORKS[name] for name in needed}))
+
+
+_OF_NETWORKS: dict[str, Any] = {
+    **dict.fromkeys(("spatial_dims", "dimensions", "out_channels", "num_classes", "n_classes"), 2),
+    **dict.fromkeys(("num_channel_initial", "init_filters", "latent_size"), 8),
+    "in_channels": 1,
+    "out_shape": (2,),
+    "in_shape": (1, 32, 32),
+    "channels": (8, 16, 32),
+    "strides": (2, 2),
+    "img_size": (96, 96),
+    "image_size": (32, 32),
+    "patch_size": (16, 16),
+    "depth": 3,
+    "feature_size": 24,
+    "kernel_size": [3, 3, 3],
+    "upsample_kernel_size": [2, 2],
+    "extract_levels": [0, 1],
+    "num_tokens": 100,
+    "max_seq_len": 32,
+    "attn_layers_dim": 32,
+    "attn_layers_depth": 2,
+    "attn_layers_heads": 2,
+    "model_name": "efficientnet-b0",
+    "num_layers_d": 2,
+}
 
 
 def _has_backbone(name: str) -> bool:

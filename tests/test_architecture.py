@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "statedict"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "dtypes", "limits", "collector", "narrow", "_version"),
+    ("errors", "accelerator", "amounts", "dtypes", "limits", "collector", "narrow", "tuples", "_version"),
     ("source", "index", "opaque", "plan"),
     ("formats",),
     (
@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "layouts",
         "indexing",
         "expressions",
+        "operators",
         "tensor",
         "hints",
         "finding",
@@ -28,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "walking",
         "parameters",
         "loading",
+        "combining",
         "module",
         "containers",
         "nested",
@@ -36,9 +38,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "infer",
         "build",
         "flat",
+        "roles",
+        "rows",
     ),
-    ("kernels", "engine", "ops"),
-    ("opening", "arrays", "configured", "writing", "saving"),
+    ("summary", "kernels", "engine", "distribution", "ops"),
+    ("opening", "arrays", "configured", "writing", "saving", "adapters", "companions", "editing"),
     ("views",),
     ("cli", "web", "__main__"),
 )
@@ -50,7 +54,7 @@ CONTENTS = "__init__"
 FRAMEWORKS = frozenset({"torch", "tensorflow", "keras", "jax", "flax", "dask", "safetensors", "transformers", "onnx"})
 AT_IMPORT = {
     "click": ("cli",),  # the command line is made of it
-    "numpy": ("kernels",),  # never loaded before there is data to work on
+    "numpy": ("kernels", "distribution"),  # never loaded before there is data to work on
 }
 """Third-party libraries that the room may import as it is imported itself; any other is imported where it is used."""
 

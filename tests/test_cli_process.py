@@ -15,6 +15,13 @@ from click.testing import CliRunner
 from statedict.cli.commands import COMMANDS, Commands, commands
 from tests.commands import Ran, process, run
 
+MORE = {
+    "convert": ["out.safetensors"],
+    "edit": ["out.safetensors"],
+    "merge": ["good.safetensors", "out.safetensors"],
+    "extract-lora": ["good.safetensors", "out"],
+}
+"""What commands need beside the file that they read first."""
 SAFETENSORS = b'{"a.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}'
 
 
@@ -53,7 +60,7 @@ def test_what_cannot_be_read_is_told_in_one_line(
 ) -> None:
     monkeypatch.chdir(folder)
 
-    ran = run(command, file)
+    ran = run(command, file, *MORE.get(command, ()))
 
     assert is_one_line_of_error(ran)
     assert file.replace("\n", r"\n") in ran.err
@@ -204,8 +211,9 @@ def test_an_encoding_without_the_branches_gets_ascii(folder: Path) -> None:
 
 def test_version_help_and_no_command(folder: Path) -> None:
     from statedict import __version__
+    from statedict.accelerator import used
 
-    assert process("--version", folder=folder).out == f"statedict {__version__}\n"
+    assert process("--version", folder=folder).out == f"statedict {__version__} ({used()})\n"
     assert run("--help").out == run().out == run("-h").out
     assert run().code == 0
 

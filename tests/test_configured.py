@@ -20,6 +20,7 @@ from statedict.interop import transformers as program
 from tests import architectures
 from tests.commands import run
 from tests.same import assert_same_state_dict
+from tests.saved_models import change, in_process, kinds, saved
 
 _RENAMED = """
     afmoe altclip aria audio-spectrogram-transformer axk1 audioflamingo3 axk2 bailing_hybrid beit cohere2_moe cohere_asr
@@ -30,34 +31,9 @@ RENAMED = frozenset(_RENAMED.split())
 OWN_REPR = frozenset({"ibert", "xlstm"})
 
 
-def in_process(question: dict[str, Any], where: str) -> dict[str, Any]:
-    """What the program would answer, without the seconds that it takes to start."""
-    asked = json.loads(json.dumps(question))
-    kind = program.model_class(asked["config"]["architectures"])
-    return json.loads(json.dumps(program.described(kind, **asked)))
-
-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_asked", in_process)
-
-
-def saved(name: str, folder: Path, **changed: Any) -> Any:
-    """The live model of that architecture, after it was saved."""
-    live: Any = architectures.make(name)
-    live.save_pretrained(folder, max_shard_size="50KB")
-    change(folder, **changed)
-    return live
-
-
-def change(folder: Path, **fields: Any) -> None:
-    file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
-
-
-def kinds(model: Any) -> dict[str, str | None]:
-    found = model.named_modules(remove_duplicate=False)
-    return {name: each.kind if isinstance(each, sd.Module) else type(each).__name__ for name, each in found}
 
 
 @pytest.fixture(scope="module")

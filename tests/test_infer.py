@@ -14,32 +14,12 @@ from torch import nn
 
 import statedict as sd
 from statedict.build import build
-from statedict.dtypes import DTYPES, dtype
+from statedict.dtypes import DTYPES
 from statedict.index import Index, TensorInfo
-from statedict.infer import Quantization
 from statedict.module import Module
 from statedict.source import BytesSource
 from tests.kinds import bare
-
-Shape = tuple[int, ...]
-
-
-def model(tensors: dict[str, Shape], types: dict[str, str] | None = None) -> Module:
-    """A tree of tensors of those shapes, and types where they are not float32, by nothing but their names."""
-    infos = {
-        name: TensorInfo(name, dtype((types or {}).get(name, "float32")), shape, None)
-        for name, shape in tensors.items()
-    }
-    return build(Index("safetensors", BytesSource(b""), infos, ordered=False))
-
-
-def kinds(tensors: dict[str, Shape]) -> dict[str, str | None]:
-    return {name: module.kind for name, module in model(tensors).named_modules() if name}
-
-
-def layer(name: str, weight: Shape, bias: Shape | None = None) -> dict[str, Shape]:
-    return {f"{name}.weight": weight, **({} if bias is None else {f"{name}.bias": bias})}
-
+from tests.shapes import Shape, kinds, layer, model
 
 # Matrices
 
@@ -119,80 +99,6 @@ def test_convolutions_whose_weight_is_parametrised() -> None:
     tree = bare(made)
     assert tree.get_submodule("0").kind == "Conv1d"
     assert tree.get_submodule("0.parametrizations.weight").kind == "ParametrizationList"
-
-
-# Norms
-
-
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-
-
-def batch_norm(name: str, channels: int) -> dict[str, Shape]:
-    shapes: dict[str, Shape] = layer(name, (channels,), (channels,))
-    return shapes | {f"{name}.{each}": () if each == "num_batches_tracked" else (channels,) for each in STATISTICS}
-
-
-@pytest.mark.parametrize(
-    ("beside", "kind"),
-    [
-        (layer("a.conv", (6, 4, 3), (6,)), "BatchNorm1d"),
-        (layer("a.conv", (6, 4, 3, 3), (6,)), "BatchNorm2d"),
-        (layer("a.conv", (6, 4, 3, 3, 3), (6,)), "BatchNorm3d"),
-        (layer("a.linear", (6, 4), (6,)), "BatchNorm1d"),
-        (layer("a.conv", (6, 4, 3, 3)) | layer("a.linear", (9, 6), (9,)), "BatchNorm2d"),
-        ({}, "BatchNorm"),
-    ],
-)
-def test_the_dimensions_of_a_batch_norm_are_those_of_its_neighbours(beside: dict[str, Shape], kind: str) -> None:
-    assert kinds({**beside, **batch_norm("a.bn", 6)})["a.bn"] == kind
-
-
-def test_an_instance_norm_goes_by_its_name() -> None:
-    assert kinds({**layer("a.conv", (6, 4, 3, 3)), **batch_norm("a.instance_norm", 6)})["a.instance_norm"] == (
-        "InstanceNorm2d"
-    )
-
-
-def test_the_version_tells_a_batch_norm_without_statistics() -> None:
-    made = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, track_running_stats=False))
-    assert bare(made).get_submodule("1").kind == "BatchNorm2d"
-    assert bare(made, ordered=False).get_submodule("1").kind is None
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("ln_1", "LayerNorm"), ("layer_norm", "LayerNorm"), ("group_norm", "GroupNorm"), ("gn", "GroupNorm"), ("x", None)],
-)
-def test_the_name_of_a_norm_with_bias(name: str, kind: str | None) -> None:
-    assert kinds(layer(name, (8,), (8,))) == {name: kind}
-
-
-def test_a_norm_among_linear_layers_is_a_layer_norm() -> None:
-    assert kinds({**layer("a.norm1", (8,), (8,)), **layer("a.fc", (9, 8), (9,))})["a.norm1"] == "LayerNorm"
-
-
-def test_a_norm_of_the_number_of_a_convolution_is_a_group_norm() -> None:
-    assert kinds({**layer("a.norm1", (8,), (8,)), **layer("a.conv1", (8, 4, 3, 3))})["a.norm1"] == "GroupNorm"
-
-
-@pytest.mark.parametrize(
-    ("mlp", "kind"), [({"gate_proj": (9, 8), "up_proj": (9, 8)}, "RMSNorm"), ({"fc1": (9, 8), "fc2": (8, 9)}, None)]
-)
-def test_a_norm_without_bias_is_an_rms_norm_beside_a_gated_perceptron(mlp: dict[str, Shape], kind: str | None) -> None:
-    tensors: dict[str, Shape] = {"h.0.norm1.weight": (8,), "h.0.norm2.weight": (8,)}
-    tensors |= {f"h.0.mlp.{name}.weight": shape for name, shape in mlp.items()}
-    assert kinds(tensors)["h.0.norm1"] == kind
-
-
-def test_the_norm_that_attention_and_perceptron_share_is_a_layer_norm() -> None:
-    block = {"input_layernorm.weight": (8,), "self_attn.q_proj.weight": (8, 8), "mlp.up_proj.weight": (9, 8)}
-    assert kinds({f"layers.0.{name}": shape for name, shape in block.items()})["layers.0.input_layernorm"] == (
-        "LayerNorm"
-    )
-
-
-def test_prelu() -> None:
-    assert kinds(layer("act", (1,))) == {"act": "PReLU"}
 
 
 # Layers that the names of their tensors tell
@@ -379,111 +285,6 @@ def test_parameters_and_buffers(name: str, shape: Shape, type: str, is_buffer: b
 def test_whole_numbers_need_no_gradients() -> None:
     weight = model({"weight": (3, 3)}, {"weight": "int8"}).get_parameter("weight")
     assert not weight.requires_grad
-
-
-# Quantised layers
-
-
-def quantized(tensors: dict[str, tuple[Shape, str]]) -> Module:
-    shapes = {f"fc.{name}": shape for name, (shape, _) in tensors.items()}
-    return model(shapes, {f"fc.{name}": type for name, (_, type) in tensors.items()}).get_submodule("fc")
-
-
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-def test_gptq(bits: int) -> None:
-    found = quantized(
-        {
-            "qweight": ((4096 * bits // 32, 11008), "int32"),
-            "qzeros": ((32, 11008 * bits // 32), "int32"),
-            "scales": ((32, 11008), "float16"),
-            "g_idx": ((4096,), "int32"),
-        }
-    )
-    expected = Quantization("gptq", bits, (11008, 4096), 128, ("qweight", "qzeros", "scales", "g_idx"))
-    assert (found.kind, found.quantization) == ("Linear", expected)
-    assert repr(found) == f"Linear?({bits}-bit gptq [11008, 4096])"
-
-
-def test_awq() -> None:
-    found = quantized(
-        {
-            "qweight": ((4096, 1376), "int32"),
-            "qzeros": ((64, 1376), "int32"),
-            "scales": ((64, 11008), "float16"),
-        }
-    )
-    assert found.quantization == Quantization("awq", 4, (11008, 4096), 64, ("qweight", "qzeros", "scales"))
-
-
-def test_bitsandbytes_of_eight_bits() -> None:
-    found = quantized({"weight": ((6, 4), "int8"), "SCB": ((6,), "float32"), "weight_format": ((), "uint8")})
-    assert (found.kind, found.quantization) == (
-        "Linear",
-        Quantization("bitsandbytes", 8, (6, 4), None, ("weight", "SCB", "weight_format")),
-    )
-
-
-@pytest.mark.parametrize(("bias", "shape"), [({}, None), ({"bias": ((64,), "float16")}, (64, 128))])
-def test_bitsandbytes_of_four_bits(bias: dict[str, tuple[Shape, str]], shape: Shape | None) -> None:
-    parts: dict[str, tuple[Shape, str]] = {
-        "weight": ((4096, 1), "uint8"),
-        "weight.absmax": ((128,), "float32"),
-        "weight.quant_map": ((16,), "float32"),
-        "weight.quant_state.bitsandbytes__nf4": ((99,), "uint8"),
-    }
-    found = quantized({**parts, **bias})
-    told = found.quantization
-    assert told is not None
-    assert (found.kind, told.method, told.bits, told.shape, told.group_size) == ("Linear", "bitsandbytes", 4, shape, 64)
-    assert {"weight", "weight.absmax", "weight.quant_map"} <= set(told.tensors)
-
-
-def test_compressed_tensors() -> None:
-    scale = ((64, 8), "float16")
-    packed = {"weight_scale": scale, "weight_shape": ((2,), "int64")}
-    four = quantized({"weight_packed": ((64, 128), "int32"), **packed}).quantization
-    eight = quantized({"weight_packed": ((64, 256), "int32"), **packed}).quantization
-    other = quantized({"weight_packed": ((64, 99), "int32"), **packed}).quantization
-    assert four is not None
-    assert (four.method, four.bits, four.shape, four.group_size) == ("compressed-tensors", 4, (64, 1024), 128)
-    assert eight is not None
-    assert (eight.bits, eight.shape) == (8, (64, 1024))
-    assert other is not None
-    assert (other.bits, other.shape) == (None, None)
-
-
-def test_floats_of_four_bits() -> None:
-    found = quantized({"weight_packed": ((64, 128), "uint8"), "weight_scale": ((64, 16), "float8_e4m3fn")}).quantization
-    assert found is not None
-    assert (found.bits, found.shape, found.group_size) == (4, (64, 256), 16)
-
-
-@pytest.mark.parametrize(
-    ("type", "scale", "group"),
-    [
-        ("float8_e4m3fn", {"weight_scale_inv": (5, 3)}, 128),
-        ("float8_e4m3fn", {"weight_scale": (), "input_scale": ()}, None),
-        ("int8", {"weight_scale": (576, 1)}, None),
-    ],
-)
-def test_eight_bits_with_scales(type: str, scale: dict[str, Shape], group: int | None) -> None:
-    found = quantized({"weight": ((576, 320), type), **{name: (shape, "float32") for name, shape in scale.items()}})
-    told = found.quantization
-    assert told is not None
-    assert (found.kind, told.bits, told.shape, told.group_size) == ("Linear", 8, (576, 320), group)
-    assert told.tensors == ("weight", *scale)
-
-
-def test_torchao_in_safetensors() -> None:
-    found = quantized({"_weight_qdata": ((64, 32), "float8_e4m3fn"), "_weight_scale": ((64, 1), "float32")})
-    told = found.quantization
-    assert told is not None
-    assert (found.kind, told.method, told.bits, told.shape) == ("Linear", "torchao", 8, (64, 32))
-
-
-def test_floats_of_eight_bits_alone_are_an_ordinary_layer() -> None:
-    found = quantized({"weight": ((64, 32), "float8_e4m3fn")})
-    assert (found.kind, found.quantization) == ("Linear", None)
 
 
 # Whatever a file holds

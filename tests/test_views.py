@@ -11,10 +11,14 @@ import rich.cells
 from hypothesis import given
 from hypothesis import strategies as st
 
+from statedict.dtypes import dtype
+from statedict.index import TensorInfo
 from statedict.opaque import Opaque
+from statedict.rows import Row
 from statedict.views import lines, numbers
 from statedict.views.documents import plain
-from statedict.views.table import MOST_ALIGNED, Column, plain_table, table
+from statedict.views.listing import listing, plain_listing
+from statedict.views.table import MOST_ALIGNED, Column, table
 from statedict.views.values import value_text
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)
@@ -200,11 +204,20 @@ def test_a_table_fits_its_width(width: int) -> None:
         assert sum(lines.cells(text) for text, _ in line) <= width
 
 
-@given(
-    st.lists(st.tuples(st.text(max_size=6), st.text("ab é漢 ", max_size=6), st.text("12", max_size=3)), max_size=5),
-    st.booleans(),
+ROWS = st.builds(
+    Row,
+    st.text(max_size=6) | st.text("ab é漢\\", max_size=6),
+    st.builds(
+        lambda kind, shape: TensorInfo("", dtype(kind), shape, None),
+        st.sampled_from(["float32", "bfloat16"]),
+        st.sampled_from([(), (3, 4), (1000, 1000), None]),
+    ),
+    st.sampled_from(["parameter", "buffer"]),
 )
-def test_a_plain_table_is_the_table_without_styles(rows: list[tuple[str, str, str]], to_right: bool) -> None:
-    texts = [[lines.escaped(row[at]) for row in rows] for at in range(3)]
-    columns = [Column("x", texts[0], "name"), Column("long title", texts[1]), Column("n", texts[2], to_right=to_right)]
-    assert plain_table(columns) == lines.plain(table(columns))
+
+
+@given(st.lists(ROWS, max_size=5), st.booleans())
+def test_a_plain_listing_is_the_listing_without_styles(rows: list[Row], tied: bool) -> None:
+    ties = {rows[-1].name: rows[0].name} if tied and rows else {}
+    optimized = {rows[0].name: "x\n"} if tied and rows else {}
+    assert plain_listing(rows, ties, optimized) == lines.plain(listing(rows, ties, None, optimized))

@@ -9,15 +9,15 @@ from typing import Any, cast
 from statedict import collector, layers
 from statedict.containers import ModuleDict, ModuleList, Sequential
 from statedict.deferred import Unread
-from statedict.dtypes import DTYPES
 from statedict.index import EMPTY, Index, ModuleInfo, TensorInfo
-from statedict.infer import Inference, is_buffer
+from statedict.infer import Inference
 from statedict.module import Module
 from statedict.narrow import is_number
 from statedict.nested import DictModule, ListModule
 from statedict.opaque import Opaque
 from statedict.parameters import ParameterDict, ParameterList
-from statedict.tensor import Buffer, Parameter, Tensor, can_have_gradients, of_info
+from statedict.roles import DIFFERENTIABLE, is_parameter
+from statedict.tensor import Buffer, Parameter, Tensor, of_info
 
 _CONTAINERS: dict[str, type[Module]] = {
     "Sequential": Sequential,
@@ -29,10 +29,11 @@ _CONTAINERS: dict[str, type[Module]] = {
     "list": ListModule,
     "tuple": ListModule,
 }
-_DIFFERENTIABLE = frozenset(name for name, dtype in DTYPES.items() if can_have_gradients(dtype))
-_PARAMETER_NAMES = frozenset({"weight", "bias"})
 _VERSIONS = {"torch.nn.modules.batchnorm": 2, "torch.nn.modules.instancenorm": 2}
 """The `_version` of PyTorch's classes, by Python module, where it is not 1: whole-model files do not hold it."""
+
+_ARCHIVES = frozenset({"torch", "torch legacy", "torch tar", "torchscript", "pt2", "dcp"})
+"""Formats whose metadata tells how the archive was written, and nothing of the model in it."""
 
 
 def build(index: Index) -> Module:
@@ -42,7 +43,10 @@ def build(index: Index) -> Module:
         for path, info in index.modules.items():
             building.module(path, info)
         building.tensors(index.tensors, ordered=index.ordered)
-        return building.finished(ordered=index.ordered)
+        root = building.finished(ordered=index.ordered)
+        if index.metadata and index.format not in _ARCHIVES:
+            root.__dict__["metadata"] = index.metadata
+        return root
 
 
 class _Building:
@@ -102,6 +106,8 @@ class _Building:
             held["_attributes"] = Unread(info.attributes, self.convert)
         if info.container:
             held["container"] = info.container
+            if info.keys:
+                held["_keys"] = info.keys
         # A dict that has a version is the state dict of a module, and not a part of a checkpoint.
         if info.kind or info.class_name or (info.container and not held["version"]):
             held["kind"] = info.kind
@@ -131,13 +137,10 @@ class _Building:
                 before, module = head, self._at(head)
                 parameters, buffers = module._parameters, module.__dict__.get("_buffers", EMPTY)
             tensor = made.get(id(info))
-            # PyTorch lists a module's buffers behind its parameters: what follows a buffer is one, unless named so.
-            if local in parameters or not (
-                local in buffers or is_buffer(local, info) or (buffers and ordered and local not in _PARAMETER_NAMES)
-            ):
+            if is_parameter(local, info, parameters, buffers, has_buffers=ordered and bool(buffers)):
                 if tensor is None:
                     # A file that tells no roles tells nothing of gradients: a parameter has them, as PyTorch makes it.
-                    grad = info.requires_grad or (local not in parameters and info.dtype.name in _DIFFERENTIABLE)
+                    grad = info.requires_grad or (local not in parameters and info.dtype.name in DIFFERENTIABLE)
                     tensor = made[id(info)] = of_info(Parameter, info, grad)
                 parameters[local] = cast("Parameter", tensor)
             else:

@@ -25,6 +25,10 @@ class ReadError(StatedictError, OSError):
     """The operating system refused to open or to read a source."""
 
 
+class WriteError(StatedictError, OSError):
+    """A file could not be written: no room, no right to, a folder in its place. What was there before still is."""
+
+
 class MissingExtraError(StatedictError, ImportError):
     """A feature needs a library that is not installed; the text holds the command that installs it."""
 

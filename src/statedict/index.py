@@ -114,6 +114,8 @@ class ModuleInfo:
     """The version that PyTorch writes for it into a state dict's `_metadata`."""
     container: Literal["dict", "list", "tuple"] | None = None
     """The Python container that it was, where it was no module: of a nested checkpoint, for example."""
+    keys: Mapping[Any, Any] = field(default_factory=lambda: EMPTY)
+    """The keys of a dict by their names here, in order; none where all are texts of tensors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +139,8 @@ class Index:
     def aliases(self) -> dict[str, str]:
         """The later names of tied tensors, in order, each with the first name of that tensor."""
         first: dict[int, str] = {}
+        if len(set(map(id, self.tensors.values()))) == len(self.tensors):
+            return {}
         return {name: at for name, info in self.tensors.items() if (at := first.setdefault(id(info), name)) != name}
 
     def validate(self, limits: Limits = DEFAULT_LIMITS) -> Self:

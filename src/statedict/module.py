@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from statedict import collector, finding, infer, layers, loading, printing, registering, walking
+from statedict.combining import ModuleOperators
 from statedict.deferred import Deferred, Table, Unread
 from statedict.index import EMPTY
 from statedict.infer import Quantization
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _EXTRA_STATE = "_extra_state"
 
 
-class Module:
+class Module(ModuleOperators):
     """One module of a checkpoint: child modules, parameters, buffers and other attributes, under PyTorch's names.
 
     It holds weights and what the file says of them, but no code, so it cannot be called. Assigning a `Parameter`, a
@@ -37,8 +38,11 @@ class Module:
     """The version that PyTorch writes for it into a state dict's `_metadata`."""
     container: str | None = None
     """"dict", "list" or "tuple", where it was such a container of a checkpoint and no module."""
+    metadata: Mapping[str, Any] = EMPTY
+    """What the opened file says of itself as a whole, at the root of its tree: safetensors' `__metadata__`, say."""
     training: bool = True
 
+    _keys: Mapping[Any, Any] = EMPTY
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None] = cast("Any", Table(dict))
     _modules: "dict[str, Module | None]" = cast("Any", Table(dict))

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from statedict import collector, formats
@@ -11,7 +10,7 @@ from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS, Limits
 from statedict.module import Module
-from statedict.source import BytesSource, FileSource, Folder, Source
+from statedict.source import Source, source_of
 from statedict.tensor import is_array
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def open(
         module = build(arrays.index_of(checkpoint, limits))
         return module if key is None else _part(module, key, "the dict")
     with collector.paused():
-        source, key = entered(cast("Checkpoint", checkpoint), key)
+        source, key = formats.entered(source_of(cast("Checkpoint", checkpoint)), key)
         index = read_index(source, format=format, limits=limits)
         if kinds == "config":
             from statedict.configured import configured  # which starts a process: few need it
@@ -70,20 +69,7 @@ def open(
 
 def read_index(checkpoint: Checkpoint, *, format: str | None = None, limits: Limits = DEFAULT_LIMITS) -> Index:
     """The index of the checkpoint: what `open` builds the tree from. Arguments and errors are those of `open`."""
-    return formats.read(_source(checkpoint), limits, format)
-
-
-def entered(checkpoint: Checkpoint, key: str | None) -> tuple[Source, str | None]:
-    """The source to read, and what is left of `key`: of a folder whose weights lie in folders, it first names one."""
-    return formats.entered(_source(checkpoint), key)
-
-
-def _source(checkpoint: Checkpoint) -> Source:
-    if isinstance(checkpoint, Source):
-        return checkpoint
-    if isinstance(checkpoint, bytes):
-        return BytesSource(checkpoint)
-    return Folder(checkpoint) if Path(checkpoint).is_dir() else FileSource(checkpoint)
+    return formats.read(source_of(checkpoint), limits, format)
 
 
 def _part(module: Module, key: str, where: str) -> Module:

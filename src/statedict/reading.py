@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from statedict.dequantize import dequantized
 from statedict.dtypes import DTYPES, DType
-from statedict.index import PLAIN, Encoding, TensorInfo, contiguous, span
+from statedict.index import TensorInfo, contiguous, span
 from statedict.source import BytesSource, Extent, Source
 
 if TYPE_CHECKING:
@@ -89,6 +89,21 @@ def codes(info: TensorInfo) -> "NDArray[np.uint8]":
     return flat.reshape(shape) if stride is None else as_strided(flat, shape, stride).copy()
 
 
+def elements(dtype: DType, data: "NDArray[np.uint8]", count: int) -> "NDArray[Any]":
+    """So many elements of which the bytes are in memory, side by side and little end first: a view, where numpy can.
+
+    They look as those that `read` returns.
+    """
+    import numpy as np
+
+    if dtype.bits < 8:
+        return _unpack(data, dtype.bits, count).view(dtype.to_numpy())
+    if dtype.name == "complex32":
+        with np.errstate(invalid="ignore"):
+            return data.view("f2").astype("f4").view("c8")
+    return data.view(dtype.to_numpy())
+
+
 def require_values(info: TensorInfo) -> None:
     """Nothing, where a tensor has strided elements to read. Raises TypeError or ValueError that says what it is."""
     if info.shape is None:
@@ -157,7 +172,7 @@ def _gather_stretch(source: Source, offset: int, stride: tuple[int, ...], reach:
     out[...] = as_strided(stretch, out.shape, [step * out.itemsize for step in stride])
 
 
-def _unpack(data: bytes, bits: int, count: int) -> "NDArray[np.uint8]":
+def _unpack(data: "bytes | NDArray[np.uint8]", bits: int, count: int) -> "NDArray[np.uint8]":
     import numpy as np
 
     apart = np.unpackbits(np.frombuffer(data, "u1"), bitorder="little")[: count * bits]
@@ -201,54 +216,3 @@ def info_of_array(array: "NDArray[Any]", name: str = "") -> TensorInfo:
     else:
         stored = array.reshape(-1).view("u1")
     return TensorInfo(name, dtype, array.shape, Extent(BytesSource(stored.data, "an array"), 0, stored.size))
-
-
-class CastSource(Source):
-    """The elements of an extent, each converted to another element type as it is read."""
-
-    __slots__ = ("_extent", "_old", "_order", "_target")
-
-    def __init__(self, extent: Extent, old: DType, target: DType, byteorder: Any = "little") -> None:
-        self._extent = extent
-        self._old = old
-        self._target = target
-        self._order = Encoding(byteorder=byteorder) if byteorder == "big" else PLAIN
-        self.name = extent.source.name
-        self.size = extent.size // old.itemsize * target.itemsize
-
-    def readinto_at(self, offset: int, buffer: memoryview) -> None:
-        if offset + len(buffer) > self.size:
-            raise self.ends_before(offset + len(buffer))
-        size, done = self._target.itemsize, 0
-        while done < len(buffer):
-            first, skip = divmod(offset + done, size)
-            count = min(-(-(skip + len(buffer) - done) // size), _BLOCK // size)
-            piece = encode(read(self._elements(first, count)), self._target)[skip : skip + len(buffer) - done]
-            buffer[done : done + len(piece)] = piece.data
-            done += len(piece)
-
-    def _elements(self, first: int, count: int) -> TensorInfo:
-        source, start, _ = self._extent
-        size = self._old.itemsize
-        extent = Extent(source, start + first * size, count * size)
-        return TensorInfo(self.name, self._old, (count,), extent, encoding=self._order)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return CastSource, (self._extent, self._old, self._target, self._order.byteorder)
-
-
-def cast(info: TensorInfo, dtype: DType) -> TensorInfo:
-    """The same tensor with elements of another type, converted when they are read.
-
-    Raises TypeError where elements cannot be converted one by one: sparse, quantised, or of fewer than 8 bits.
-    """
-    if info.dtype == dtype:
-        return info
-    if info.encoding.parts or info.dtype.quantized or dtype.quantized or min(info.dtype.bits, dtype.bits) < 8:
-        raise TypeError(f"tensor `{info.name}` of {info.dtype} ({info.encoding.layout}) cannot become {dtype}")
-    if info.extent is None:
-        return info._replace(dtype=dtype)
-    order, conj = info.encoding.byteorder, info.encoding.conj and dtype.is_complex
-    converted = CastSource(info.extent, info.dtype, dtype, order)
-    encoding = Encoding(conj=conj, neg=info.encoding.neg) if conj or info.encoding.neg else PLAIN
-    return info._replace(dtype=dtype, extent=Extent(converted, 0, converted.size), storage=None, encoding=encoding)

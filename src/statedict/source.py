@@ -68,7 +68,7 @@ class FileSource(Source):
     The file opened stays the one that is read when its path is written anew. Raises ReadError when it cannot be opened.
     """
 
-    __slots__ = ("_descriptor", "path")
+    __slots__ = ("_descriptor", "_modified", "path")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -77,7 +77,8 @@ class FileSource(Source):
             self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         except OSError as error:
             raise ReadError(f"{self.name}: cannot be opened: {_reason(error)}") from error
-        self.size = os.fstat(self._descriptor).st_size
+        found = os.fstat(self._descriptor)
+        self.size, self._modified = found.st_size, found.st_mtime_ns
 
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
         done = 0
@@ -99,6 +100,21 @@ class FileSource(Source):
             if len(data) == size:
                 return data
         return super().read_at(offset, size)
+
+    def copy_to(self, offset: int, size: int, descriptor: int, at: int) -> int:
+        """Let the kernel copy up to `size` bytes to `at` of another file. How many it copied; 0 where it cannot."""
+        if not hasattr(os, "copy_file_range"):
+            return 0
+        try:
+            return os.copy_file_range(self._descriptor, descriptor, size, offset, at)
+        except OSError:  # another file system, an old kernel, or a fault that reading or writing will name
+            return 0
+
+    def require_unchanged(self) -> None:
+        """Nothing, unless somebody has written to the file since it was opened, which is a ReadError."""
+        found = os.fstat(self._descriptor)
+        if (found.st_size, found.st_mtime_ns) != (self.size, self._modified):
+            raise ReadError(f"{self.name}: has been changed since it was opened; open it again")
 
     def sibling(self, name: str) -> Source:
         if not _is_plain(name):
@@ -300,6 +316,15 @@ class Extent(NamedTuple):
     def read(self) -> bytes:
         """All of its bytes."""
         return self.source.read_at(self.offset, self.size)
+
+
+def source_of(checkpoint: str | os.PathLike[str] | bytes | Source) -> Source:
+    """The file or folder at a path, or the bytes themselves, as a source. Raises ReadError where there is none."""
+    if isinstance(checkpoint, Source):
+        return checkpoint
+    if isinstance(checkpoint, bytes):
+        return BytesSource(checkpoint)
+    return Folder(checkpoint) if Path(checkpoint).is_dir() else FileSource(checkpoint)
 
 
 def _is_plain(name: str) -> bool:

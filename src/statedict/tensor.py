@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from statedict import layouts, reading
 from statedict.dequantize import dequantized
 from statedict.dtypes import DTYPES, DType
+from statedict.expressions.nodes import recast
 from statedict.index import TensorInfo, contiguous
 from statedict.indexing import Index, dimension, view
+from statedict.operators import TensorOperators
 from statedict.source import BytesSource, Extent
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ _Role = TypeVar("_Role", bound="Tensor")
 _FLOATS = ("bfloa", "float")
 
 
-class Tensor:
+class Tensor(TensorOperators):
     """One tensor of a checkpoint, under PyTorch's names. It holds no elements: they are read when asked for, each time.
 
     Made from a `TensorInfo`, another `Tensor`, a numpy array or a `torch.Tensor`, whose memory it then shares. Raises
@@ -165,7 +167,7 @@ class Tensor:
         new = info_of(src)
         if self.info.shape is not None and new.shape != self.info.shape:
             raise RuntimeError(f"tensor `{self.name}` has the shape {self.info.shape}; got elements of {new.shape}")
-        new = reading.cast(new, self.info.dtype)
+        new = recast(new, self.info.dtype)
         self.info = new._replace(name=self.info.name, requires_grad=self.info.requires_grad, device=self.info.device)
         return self
 
@@ -278,6 +280,16 @@ class Tensor:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         made = memo[id(self)] = copy.copy(self)  # what it describes never changes, so copies share it
         return made
+
+    def _made(self, info: TensorInfo) -> "Tensor":
+        return of_info(Tensor, info, False)
+
+    def _operand(self, other: Any) -> Any:
+        if isinstance(other, bool | int | float | complex):
+            return other
+        if is_array(other, "numpy", "generic"):
+            return other.item()
+        return info_of(other) if is_tensor_like(other) else NotImplemented
 
     def _shape(self) -> tuple[int, ...]:
         if self.info.shape is None:

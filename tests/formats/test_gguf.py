@@ -1,11 +1,8 @@
 """GGUF: a file by hand, files of every version and byte order, then files by the reference library."""
 
-import copy
 import pickle
 import struct
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +10,19 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, quants
+from gguf import GGMLQuantizationType, GGUFReader, quants
 from gguf.constants import GGML_QUANT_SIZES
 
 import statedict as sd
 from statedict.dtypes import DTYPES
 from statedict.errors import FormatError, LimitError, MissingExtraError, StatedictError
-from statedict.formats.gguf import TYPES, GGUFArray
+from statedict.formats.gguf import TYPES
 from statedict.limits import Limits
 from statedict.ops.find import first_values
 from statedict.reading import read
 from statedict.source import FileSource
 from tests.formats.contract import FormatContract
+from tests.formats.gguf_files import packed, written
 from tests.formats.stored import CountingSource, elements, index_of
 
 BY_HAND = (
@@ -45,41 +43,6 @@ BY_HAND = (
 
 BLOCKED = {name: size for name, size in GGML_QUANT_SIZES.items() if size[0] > 1}
 DECODED = sorted(set(BLOCKED) & set(quants._type_traits), key=int)
-
-
-def packed(version: int, order: str, metadata: list[tuple[str, int, bytes]], tensors: list[tuple[Any, ...]]) -> bytes:
-    """A file by hand: metadata are name, type and bytes; tensors name, dimensions as stored, type and bytes."""
-    size = "I" if version == 1 else "Q"
-
-    def text(name: str) -> bytes:
-        return struct.pack(order + size, len(name.encode())) + name.encode()
-
-    out = b"GGUF" + struct.pack(f"{order}I{size}{size}", version, len(tensors), len(metadata))
-    for name, kind, value in metadata:
-        out += text(name) + struct.pack(order + "I", kind) + value
-    offset = 0
-    for name, dims, kind, data in tensors:
-        out += text(name) + struct.pack(f"{order}I{len(dims)}{size}IQ", len(dims), *dims, kind, offset)
-        offset += len(data) + -len(data) % 32
-    out += bytes(-len(out) % 32)
-    return out + b"".join(data + bytes(-len(data) % 32) for *_, data in tensors)
-
-
-def written(tensors: dict[str, Any], metadata: Any = None, **options: Any) -> bytes:
-    """A file by the reference library; a value (array, type) is stored as it is, as blocks of that type."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "written.gguf"
-        writer = GGUFWriter(path, "llama", **options)
-        if metadata:
-            metadata(writer)
-        for name, value in tensors.items():
-            array, kind = value if isinstance(value, tuple) else (value, None)
-            writer.add_tensor(name, array, raw_dtype=kind)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        return path.read_bytes()
 
 
 def blocks(kind: GGMLQuantizationType, rows: int = 4, wide: int = 2) -> np.ndarray[Any, Any]:
@@ -244,157 +207,6 @@ def test_big_endian_blocks_have_a_shape_but_no_values() -> None:
         read(info)
 
 
-# Metadata
-
-
-def test_metadata_by_the_reference() -> None:
-    def metadata(writer: GGUFWriter) -> None:
-        for kind in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"):
-            getattr(writer, f"add_{kind}")(kind, 100)
-        writer.add_float32("float32", 0.5)
-        writer.add_float64("float64", 0.1)
-        writer.add_bool("bool", True)
-        writer.add_string("string", "ü")
-        writer.add_array("floats", [0.5, 1.5])
-        writer.add_array("bools", [True, False])
-        writer.add_token_list([b"<s>", "ü".encode(), b"\xff"])
-
-    attributes = index_of(written({}, metadata)).modules[""].attributes
-    integers = {f"{sign}int{bits}": 100 for sign in ("u", "") for bits in (8, 16, 32, 64)}
-    assert attributes == {
-        "general.architecture": "llama", **integers, "float32": 0.5, "float64": 0.1, "bool": True, "string": "ü",
-        "floats": [0.5, 1.5], "bools": [True, False], "tokenizer.ggml.tokens": ["<s>", "ü", "\\xff"],
-    }  # fmt: skip
-    assert attributes["bools"][0] is True
-
-
-def test_arrays_in_arrays() -> None:
-    inner = struct.pack("<IQ2B", 0, 2, 1, 2)
-    array = struct.pack("<IQ", 9, 2) + inner + struct.pack("<IQ", 8, 0)
-    index = index_of(packed(3, "<", [("a", 9, array), ("b", 0, b"\x07")], []))
-    assert index.modules[""].attributes == {"a": [[1, 2], []], "b": 7}
-
-
-class TestGGUFArray:
-    @pytest.fixture
-    def array(self) -> GGUFArray:
-        tokens = [f"token {number}" for number in range(1000)]
-        return (
-            index_of(written({}, lambda writer: writer.add_token_list(tokens)))
-            .modules[""]
-            .attributes["tokenizer.ggml.tokens"]
-        )
-
-    def test_is_a_sequence(self, array: GGUFArray) -> None:
-        assert (len(array), array[7], array[-1], array[2:4]) == (
-            1000, "token 7", "token 999", ["token 2", "token 3"],
-        )  # fmt: skip
-        assert array.index("token 12") == 12
-        assert "token 1000" not in array
-        assert next(reversed(array)) == "token 999"
-        with pytest.raises(IndexError):
-            array[1000]
-
-    def test_equals_what_has_the_same_items(self, array: GGUFArray) -> None:
-        assert array == list(array) == array
-        assert array == tuple(array)
-        assert array != list(array)[1:]
-        assert array != "token 0"
-
-    def test_is_printed_without_its_items(self, array: GGUFArray) -> None:
-        assert repr(array) == "GGUFArray(1,000 of string)"
-
-    def test_can_be_copied(self, array: GGUFArray) -> None:
-        assert pickle.loads(pickle.dumps(array)) == copy.deepcopy(array) == array
-
-
-def test_a_vocabulary_is_passed_over_block_by_block() -> None:
-    texts = ["", "x" * 70_000, "y" * 65_536, *(str(number) * (number % 9) for number in range(30_000)), "z" * 200_000]
-
-    def metadata(writer: GGUFWriter) -> None:
-        writer.add_array("texts", texts)
-        writer.add_array("numbers", list(range(100_000)))
-        writer.add_string("after", "all")
-
-    source = CountingSource(written({"w": np.zeros(4, np.float32)}, metadata))
-    index = index_of(source)
-    assert source.read_bytes < source.size - 400_000 + 2 * 65_536, "the numbers are not read"
-    attributes = index.modules[""].attributes
-    assert attributes["after"] == "all"
-    assert attributes["texts"] == texts
-    assert attributes["numbers"] == list(range(100_000))
-    np.testing.assert_array_equal(read(index.tensors["w"]), np.zeros(4))
-
-
-@pytest.mark.slow
-def test_opening_150000_tokens_takes_little_time_and_no_library(tmp_path: Path) -> None:
-    """The whole process is to take 0.3 s; here its processor time, which other processes do not stretch."""
-
-    def metadata(writer: GGUFWriter) -> None:
-        writer.add_token_list([f"token number {number}" for number in range(150_000)])
-        writer.add_token_scores([0.5] * 150_000)
-        writer.add_token_merges([f"{number} {number}" for number in range(150_000)])
-
-    (tmp_path / "model.gguf").write_bytes(written({"w": np.zeros(4, np.float32)}, metadata))
-    program = (
-        "import sys, time, statedict as sd; sd.open(sys.argv[1]); "
-        "print(time.process_time(), *({'numpy', 'gguf', 'torch'} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "model.gguf")]
-    runs = [
-        subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout.split()
-        for _ in range(5)
-    ]
-    assert all(len(run) == 1 for run in runs)
-    assert min(float(seconds) for (seconds,) in runs) < 0.3
-
-
-# Splits
-
-
-class TestSplit:
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        writer = GGUFWriter(tmp_path / "model.gguf", "llama", split_max_tensors=2)
-        writer.add_token_list(["a", "b"])
-        for number in range(5):
-            writer.add_tensor(f"blk.{number}.weight", np.full((2, 4), number, np.float32))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        return tmp_path
-
-    @pytest.mark.parametrize("number", [1, 2, 3])
-    def test_opening_one_file_joins_all(self, folder: Path, number: int) -> None:
-        model = sd.open(folder / f"model-0000{number}-of-00003.gguf")
-        assert [name for name, _ in model.named_parameters()] == [f"blk.{number}.weight" for number in range(5)]
-        assert [parameter.numpy()[1, 3] for parameter in model.parameters()] == [0, 1, 2, 3, 4]
-        assert model.attributes["tokenizer.ggml.tokens"] == ["a", "b"]
-
-    def test_missing_files_are_named(self, folder: Path) -> None:
-        (folder / "model-00001-of-00003.gguf").unlink()
-        (folder / "model-00003-of-00003.gguf").unlink()
-        with pytest.raises(FormatError, match=r"2 are missing: model-00001-of-00003.gguf, model-00003-of-00003.gguf;"):
-            sd.open(folder / "model-00002-of-00003.gguf")
-
-    def test_a_file_without_the_name_of_its_split(self, folder: Path) -> None:
-        path = (folder / "model-00002-of-00003.gguf").rename(folder / "other.gguf")
-        with pytest.raises(FormatError, match=r"part 2 of 3.* NAME-00002-of-00003.gguf"):
-            sd.open(path)
-
-    def test_a_file_of_another_split(self, folder: Path) -> None:
-        (folder / "model-00002-of-00003.gguf").write_bytes(written({"w": np.zeros(4, np.float32)}))
-        with pytest.raises(FormatError, match="another split"):
-            sd.open(folder / "model-00001-of-00003.gguf")
-
-    def test_a_tensor_in_two_files(self, folder: Path) -> None:
-        data = (folder / "model-00003-of-00003.gguf").read_bytes().replace(b"blk.4.weight", b"blk.0.weight")
-        (folder / "model-00003-of-00003.gguf").write_bytes(data)
-        with pytest.raises(FormatError, match=r"`blk\.0\.weight` stands twice"):
-            sd.open(folder / "model-00001-of-00003.gguf")
-
-
 # Damage
 
 HUGE = 2**63
@@ -429,12 +241,6 @@ def test_a_file_that_contradicts_itself_is_refused(data: bytes) -> None:
         index_of(data)
     assert type(caught.value) is FormatError
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_arrays_nested_without_end_meet_a_limit() -> None:
-    bomb = struct.pack("<IQ", 9, 1) * 100_000
-    with pytest.raises(LimitError, match=r"Limits\.depth"):
-        index_of(packed(3, "<", [("bomb", 9, bomb)], []))
 
 
 def test_a_long_header_meets_a_limit() -> None:

@@ -1,9 +1,7 @@
 """ONNX: a file by hand, then files by the reference library, and real ones."""
 
-import os
 import pickle
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,19 +10,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 import statedict as sd
-from statedict import formats
-from statedict.errors import FormatError, LimitError, ReadError, StatedictError, UnknownFormatError
+from statedict.errors import FormatError, StatedictError, UnknownFormatError
 from statedict.formats._onnx_tensor import DATA_TYPES
-from statedict.index import Index
 from statedict.layouts import dense
-from statedict.limits import DEFAULT_LIMITS
 from statedict.opaque import Opaque
 from statedict.reading import read
-from statedict.source import FileSource
 from tests.formats.contract import FormatContract
+from tests.formats.onnx_models import nested, roles, with_graph, with_initializers
 from tests.formats.stored import CountingSource, elements, index_of
 from tests.real_models import RealModel, models
 
@@ -40,27 +35,6 @@ BY_HAND = (
     b"\x42\x02\x10\x15"  # opset_import 21
 )
 NUMBERS = sorted(set(TensorProto.DataType.values()) - {TensorProto.UNDEFINED, TensorProto.STRING})
-
-
-def with_graph(graph: GraphProto, **fields: Any) -> bytes:
-    return ModelProto(ir_version=10, graph=graph, **fields).SerializeToString()
-
-
-def with_initializers(*tensors: TensorProto) -> bytes:
-    return with_graph(GraphProto(name="g", initializer=tensors), opset_import=[helper.make_opsetid("", 21)])
-
-
-def constant(output: str, value: float, **attributes: Any) -> NodeProto:
-    tensor = numpy_helper.from_array(np.array([value], np.float32))
-    return helper.make_node("Constant", [], [output], value=tensor, **attributes)
-
-
-def roles(index: Index) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    return {name: (info.parameters, info.buffers) for name, info in index.modules.items()}
-
-
-def values_of(index: Index) -> dict[str, float]:
-    return {name: read(info).item() for name, info in index.tensors.items()}
 
 
 class TestContract(FormatContract):
@@ -208,197 +182,6 @@ def test_sparse_indices_outside_the_shape() -> None:
         dense(info)
 
 
-# Graphs
-
-
-def test_names_are_the_hierarchy() -> None:
-    one = numpy_helper.from_array(np.ones(1, np.float32))
-    protos = [
-        TensorProto(name=name, data_type=1, dims=[1], raw_data=one.raw_data)
-        for name in ("encoder.0.weight", "encoder.0.bias", "/encoder/MatMul:0", "onnx::MatMul_3")
-    ]
-    model = sd.open(with_initializers(*protos))
-    assert [name for name, _ in model.named_parameters()] == [
-        "/encoder/MatMul:0", "onnx::MatMul_3", "encoder.0.weight", "encoder.0.bias",
-    ]  # fmt: skip
-    assert [name for name, _ in model.named_modules()] == ["", "encoder", "encoder.0"]
-
-
-def test_what_the_model_says_of_itself() -> None:
-    typed = helper.make_tensor_value_info
-    inputs = [
-        typed("x", TensorProto.FLOAT, ["batch", 3, None]),
-        typed("w", TensorProto.FLOAT, [1]),
-        typed("any", TensorProto.STRING, None),
-        helper.make_tensor_sequence_value_info("list", TensorProto.INT64, [2]),
-        helper.make_value_info("maybe", helper.make_optional_type_proto(helper.make_tensor_type_proto(10, [1]))),
-        helper.make_value_info("map", helper.make_map_type_proto(8, helper.make_tensor_type_proto(1, []))),
-        helper.make_value_info("sparse", helper.make_sparse_tensor_type_proto(1, [4])),
-    ]
-    graph = GraphProto(name="main", input=inputs, output=[typed("y", TensorProto.BOOL, [])])
-    graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), "w"))
-    model = helper.make_model(
-        graph, producer_name="we", producer_version="1.0", domain="org.we", model_version=7, doc_string="said",
-        ir_version=9, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)],
-    )  # fmt: skip
-    helper.set_model_props(model, {"licence": "MIT"})
-    attributes = index_of(model.SerializeToString()).modules[""].attributes
-    assert attributes == {
-        "ir_version": 9, "producer_name": "we", "producer_version": "1.0", "domain": "org.we", "model_version": 7,
-        "doc_string": "said", "graph": "main", "opset_import": {"ai.onnx": 17, "ai.onnx.ml": 3},
-        "metadata_props": {"licence": "MIT"},
-        "inputs": {
-            "x": {"dtype": "float32", "shape": ("batch", 3, None)},
-            "any": {"dtype": "string", "shape": None},
-            "list": {"sequence": {"dtype": "int64", "shape": (2,)}},
-            "maybe": {"optional": {"dtype": "float16", "shape": (1,)}},
-            "map": {"map": {"key": "string", "dtype": "float32", "shape": ()}},
-            "sparse": {"sparse_tensor": {"dtype": "float32", "shape": (4,)}},
-        },
-        "outputs": {"y": {"dtype": "bool", "shape": ()}},
-    }  # fmt: skip
-
-
-def test_constants_are_buffers_and_sub_graphs_modules() -> None:
-    then = GraphProto(name="then", node=[constant("c", 1), constant("enc.w", 2)])
-    other = GraphProto(name="other", node=[constant("c", 3)])
-    other.initializer.append(numpy_helper.from_array(np.array([4], np.float32), "init"))
-    loop = GraphProto(name="loop", node=[helper.make_node("If", ["x"], ["z"], then_branch=then, else_branch=other)])
-    graph = GraphProto(
-        node=[
-            constant("/c", 0, name="Constant_0"),
-            helper.make_node("If", ["x"], ["y"], name="If_0", then_branch=then, else_branch=other),
-            helper.make_node("Loop", ["m", "x"], ["l"], body=loop),
-            helper.make_node("Scan", ["x"], ["s"], name="quiet", body=GraphProto(name="nothing in it")),
-        ]
-    )
-    index = index_of(with_graph(graph))
-    assert values_of(index) == {
-        "If_0.else_branch.init": 4, "l.body.z.else_branch.init": 4, "/c": 0,
-        "If_0.then_branch.c": 1, "If_0.then_branch.enc.w": 2, "If_0.else_branch.c": 3,
-        "l.body.z.then_branch.c": 1, "l.body.z.then_branch.enc.w": 2, "l.body.z.else_branch.c": 3,
-    }  # fmt: skip
-    assert {name: info.kind for name, info in index.modules.items() if info.kind} == {
-        "If_0": "If", "l": "Loop", "l.body.z": "If",
-    }  # fmt: skip
-    assert roles(index)["If_0.else_branch"] == (("init",), ("c",))
-    assert index.modules["If_0.then_branch"].attributes == {"graph": "then", "inputs": {}, "outputs": {}}
-    model = sd.open(with_graph(graph))
-    assert model.get_submodule("l.body.z").kind == "If"
-    assert [name for name, _ in model.named_parameters()] == ["If_0.else_branch.init", "l.body.z.else_branch.init"]
-
-
-def test_other_tensors_of_nodes() -> None:
-    one, two = (numpy_helper.from_array(np.array([value], np.float32)) for value in (1, 2))
-    sparse = helper.make_sparse_tensor(two, numpy_helper.from_array(np.array([0])), [1])
-    graph = GraphProto(
-        node=[
-            helper.make_node("ConstantOfShape", ["s"], ["fill"], value=one),
-            helper.make_node("Trees", ["x"], ["y"], name="trees", domain="ai.onnx.ml", splits=one, many=[one, two]),
-            helper.make_node("Constant", [], ["sparse"], sparse_value=sparse),
-            helper.make_node("Constant", [], ["plain"], value_float=1.0),
-        ]
-    )
-    index = index_of(with_graph(graph))
-    assert list(index.tensors) == ["fill.value", "trees.many.0", "trees.many.1", "trees.splits", "sparse"]
-    assert {name: info.kind for name, info in index.modules.items() if info.kind} == {
-        "fill": "ConstantOfShape",
-        "trees": "Trees",
-    }
-    np.testing.assert_array_equal(dense(index.tensors["sparse"]), [2])
-
-
-def test_nodes_of_one_name_are_told_apart_by_their_outputs() -> None:
-    body = GraphProto(node=[constant("c", 1)])
-    nodes = [helper.make_node("Loop", [], [f"out{number}"], name="same", body=body) for number in range(3)]
-    assert list(index_of(with_graph(GraphProto(node=nodes))).tensors) == ["same.body.c", "out1.body.c", "out2.body.c"]
-
-
-def test_constants_of_one_name_are_all_shown() -> None:
-    nodes = [constant("c", number) for number in range(3)]
-    assert values_of(index_of(with_graph(GraphProto(node=nodes)))) == {"c": 0, "c:2": 1, "c:3": 2}
-
-
-def test_functions() -> None:
-    function = helper.make_function(
-        "pkg.custom", "Norm", ["x"], ["y"], [constant("eps", 5)], [helper.make_opsetid("", 21)], overload="f32"
-    )
-    index = index_of(with_graph(GraphProto(name="g"), functions=[function]))
-    assert values_of(index) == {"pkg.custom.Norm.f32.eps": 5}
-    module = index.modules["pkg.custom.Norm.f32"]
-    assert (module.kind, module.attributes) == ("Norm", {"inputs": ["x"], "outputs": ["y"]})
-    assert index.modules[""].attributes["functions"] == ["pkg.custom.Norm.f32"]
-
-
-def test_training_graphs() -> None:
-    training = onnx.TrainingInfoProto(algorithm=GraphProto(node=[constant("rate", 0.5)]))
-    index = index_of(with_graph(GraphProto(name="g"), training_info=[training]))
-    assert values_of(index) == {"training_info.0.algorithm.rate": 0.5}
-
-
-# External data
-
-
-class TestExternalData:
-    @pytest.fixture
-    def path(self, tmp_path: Path) -> Path:
-        tensors = [numpy_helper.from_array(np.full((40, 40), number, np.float32), f"w{number}") for number in range(3)]
-        model = onnx.load_from_string(with_initializers(*tensors))
-        onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="net.onnx.data")
-        return tmp_path / "net.onnx"
-
-    def index(self, path: Path) -> Index:
-        return formats.read(FileSource(path), DEFAULT_LIMITS)
-
-    def test_lies_in_the_file_beside(self, path: Path) -> None:
-        index = self.index(path)
-        assert [read(info)[39, 39] for info in index.tensors.values()] == [0, 1, 2]
-        assert {info.extent.source.name for info in index.tensors.values() if info.extent} == {str(path) + ".data"}
-        assert len({id(info.extent.source) for info in index.tensors.values() if info.extent}) == 1, "opened once"
-
-    def test_a_missing_file_is_named(self, path: Path) -> None:
-        path.with_name("net.onnx.data").unlink()
-        with pytest.raises(ReadError, match=r"net\.onnx: tensor `w0` lies in the file `net\.onnx\.data` beside it"):
-            self.index(path)
-
-    def test_a_truncated_file_is_refused(self, path: Path) -> None:
-        os.truncate(f"{path}.data", 4096)
-        with pytest.raises(FormatError, match=r"`w0`.*net\.onnx\.data has 4,096"):
-            self.index(path)
-
-    @pytest.mark.parametrize("location", ["../net.bin", "/etc/passwd", "sub/net.bin", "..", ".", "", "a\0b", "x" * 300])
-    def test_a_file_elsewhere_is_refused(self, tmp_path: Path, location: str) -> None:
-        proto = self.proto(location=location)
-        (tmp_path / "net.onnx").write_bytes(with_initializers(proto))
-        with pytest.raises(FormatError, match=r"another folder, which is not followed|which is no name"):
-            self.index(tmp_path / "net.onnx")
-
-    @pytest.mark.parametrize(
-        "said", [{"offset": "-4"}, {"offset": "x"}, {"length": "3"}, {"offset": "9" * 5000}, {"offset": str(2**63)}]
-    )
-    def test_a_place_that_is_none_is_refused(self, tmp_path: Path, said: dict[str, str]) -> None:
-        (tmp_path / "data.bin").write_bytes(bytes(64))
-        (tmp_path / "net.onnx").write_bytes(with_initializers(self.proto(location="data.bin", **said)))
-        with pytest.raises(FormatError, match="`w`") as caught:
-            self.index(tmp_path / "net.onnx")
-        assert len(str(caught.value)) < 600
-
-    def test_offset_and_length_may_be_left_out(self, tmp_path: Path) -> None:
-        (tmp_path / "data.bin").write_bytes(np.array([1, 2, 3], np.float32).tobytes())
-        (tmp_path / "net.onnx").write_bytes(with_initializers(self.proto(location="data.bin")))
-        np.testing.assert_array_equal(read(self.index(tmp_path / "net.onnx").tensors["w"]), [1, 2])
-
-    def test_bytes_have_no_files_beside_them(self) -> None:
-        with pytest.raises(FormatError, match="only a file in a folder has others beside it"):
-            index_of(with_initializers(self.proto(location="data.bin")))
-
-    def proto(self, **said: str) -> TensorProto:
-        proto = TensorProto(name="w", data_type=1, dims=[2], data_location=TensorProto.EXTERNAL)
-        for key, value in said.items():
-            proto.external_data.add(key=key, value=value)
-        return proto
-
-
 # Damage
 
 REFUSED = {
@@ -447,28 +230,6 @@ def test_sparse_tensors_that_do_not_fit_are_refused() -> None:
         index_of(with_graph(GraphProto(sparse_initializer=[onnx.SparseTensorProto(dims=[1])])))
 
 
-def nested(depth: int) -> GraphProto:
-    graph = GraphProto(node=[constant("deepest", 1)])
-    for _ in range(depth):
-        graph = GraphProto(node=[helper.make_node("If", [], ["y"], then_branch=graph)])
-    return graph
-
-
-def test_graphs_in_graphs_meet_the_limit_of_the_reference() -> None:
-    (name,) = index_of(with_graph(nested(30))).tensors
-    assert name == "y.then_branch." * 30 + "deepest"
-
-    def field(number: int, data: bytes) -> bytes:
-        size = len(data)
-        return bytes([number << 3 | 2, size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14]) + data
-
-    graph = nested(0).SerializeToString()
-    for _ in range(1000):
-        graph = field(1, field(5, field(6, graph)))
-    with pytest.raises(LimitError, match="messages in messages"):
-        index_of(b"\x08\x0a" + field(7, graph))
-
-
 def test_what_begins_alike_is_no_model() -> None:
     for data in (b"\x08\x01\x12\x03abc", TensorProto(dims=[3], data_type=1, name="w").SerializeToString(), b"\x08"):
         with pytest.raises(UnknownFormatError):
@@ -480,29 +241,6 @@ def test_a_model_is_cut_off_anywhere() -> None:
     for size in range(2, len(data)):
         with pytest.raises(StatedictError, match=r"^net\.pt: "):
             index_of(data[:size])
-
-
-@pytest.mark.slow
-def test_a_file_of_more_than_2_gib(tmp_path: Path) -> None:
-    """Protobuf's own readers refuse it. The file is sparse: it takes no room."""
-
-    def varint(value: int) -> bytes:
-        out = b""
-        while value >> 7:
-            out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
-        return out + bytes([value])
-
-    size = 3 << 30
-    tensor = b"\x08" + varint(size) + b"\x10\x02\x42\x01w\x4a" + varint(size)
-    graph = b"\x2a" + varint(len(tensor) + size) + tensor
-    head = b"\x08\x0a\x3a" + varint(len(graph) + size) + graph
-    with (tmp_path / "huge.onnx").open("wb") as file:
-        file.write(head)
-        file.seek(size - 1, os.SEEK_CUR)
-        file.write(b"\x07\x42\x02\x10\x15")
-    model = sd.open(tmp_path / "huge.onnx")
-    assert model.get_parameter("w").shape == (size,)
-    assert model.get_parameter("w")[-1].item() == 7
 
 
 def test_weights_are_not_read() -> None:

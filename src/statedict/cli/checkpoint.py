@@ -1,34 +1,36 @@
 """What all commands share: the argument FILE, `--key`, `--strip` and `--format`, and opening what they name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from statedict.build import build
-from statedict.configured import configured
+from statedict import formats
 from statedict.errors import StatedictError
 from statedict.index import Index
-from statedict.module import Module
-from statedict.opening import entered, read_index
-from statedict.ops.optimizer import optimizer_parameters
-from statedict.ops.patterns import suggestion
-from statedict.ops.prefixes import strip_prefixes
-from statedict.ops.select import NamedTensor, named_modules, named_tensors
-from statedict.source import Folder
+from statedict.limits import DEFAULT_LIMITS
+from statedict.rows import Listed, aliases, rows
+from statedict.source import Folder, source_of
+
+if TYPE_CHECKING:
+    from statedict.module import Module
+    from statedict.ops.select import NamedTensor
+
+# What makes a tree is loaded when one is needed: a list of tensors takes half the time without.
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass
 class Checkpoint:
-    """An opened file: its index, and the tree, or the part of it that `--key` names."""
+    """An opened file: its index, and the tree, or the part of it that `key` names, with prefixes stripped if asked."""
 
     index: Index
-    model: Module
+    key: str | None = None
+    strip: bool = False
 
     @property
     def name(self) -> str:
@@ -44,16 +46,42 @@ class Checkpoint:
         return source.size
 
     @cached_property
-    def entries(self) -> list[NamedTensor]:
-        """Every name of every tensor."""
+    def model(self) -> "Module":
+        """The tree. Raises StatedictError where it has no `key`."""
+        from statedict.build import build
+        from statedict.ops.prefixes import strip_prefixes
+
+        model = strip_prefixes(build(self.index)) if self.strip else build(self.index)
+        return model if self.key is None else _part(model, self.key, self.index.source.name)
+
+    @cached_property
+    def entries(self) -> "list[NamedTensor]":
+        """Every name of every tensor, in the order of the tree."""
+        from statedict.ops.select import named_tensors
+
         return list(named_tensors(self.model))
 
-    def optimized(self, entries: Iterable[NamedTensor]) -> dict[str, str]:
+    @cached_property
+    def rows(self) -> Sequence[Listed]:
+        """The same, of which nothing but what the index says will be asked: without the tree, where that can be."""
+        found = None if self.key or self.strip else rows(self.index)
+        return self.entries if found is None else found
+
+    @cached_property
+    def ties(self) -> dict[str, str]:
+        """The first name of each tensor of several, by each of the others."""
+        return aliases(self.rows)
+
+    def optimized(self, entries: Iterable[Listed]) -> dict[str, str]:
         """The name of the parameter that each tensor of an optimizer's states belongs to, by the tensor's name.
 
         Nothing where none of `entries` is one.
         """
-        return optimizer_parameters(self.model) if any(entry.role == "optimizer" for entry in entries) else {}
+        if all(entry.role != "optimizer" for entry in entries):
+            return {}
+        from statedict.ops.optimizer import optimizer_parameters
+
+        return optimizer_parameters(self.model)
 
     @cached_property
     def first_names(self) -> dict[int, str]:
@@ -66,15 +94,30 @@ class Checkpoint:
 
 def checkpoint_options(function: F) -> F:
     """A command's function with the argument FILE and the options that say what of it to open, and how."""
-    function = click.option("--format", metavar="NAME", help="Read FILE as this format instead of telling it.")(
-        function
-    )
-    strip = "Take the names out that DDP, FSDP, compile and checkpointing put in: `module.`, `_orig_mod.`, ..."
-    function = click.option("--strip", is_flag=True, help=strip)(function)
     kinds = "Take what modules are from the folder's config.json, by transformers: exact, but it takes seconds."
+    function = _format(function)
+    function = _strip(function)
     function = click.option("--config-kinds", is_flag=True, help=kinds)(function)
-    function = click.option("--key", metavar="NAME", help="Take only this part of it: a module, by its name.")(function)
+    function = _key(function)
     return click.argument("file")(function)
+
+
+def reading_options(function: F) -> F:
+    """A command's function with the options that say what of SRC to open, and how; not what kinds its modules are of."""
+    return _key(_strip(_format(function, "SRC")))
+
+
+def _format(function: F, file: str = "FILE") -> F:
+    return click.option("--format", metavar="NAME", help=f"Read {file} as this format instead of telling it.")(function)
+
+
+def _strip(function: F) -> F:
+    strip = "Take the names out that DDP, FSDP, compile and checkpointing put in: `module.`, `_orig_mod.`, ..."
+    return click.option("--strip", is_flag=True, help=strip)(function)
+
+
+def _key(function: F) -> F:
+    return click.option("--key", metavar="NAME", help="Take only this part of it: a module, by its name.")(function)
 
 
 _opened: list[Checkpoint] = []
@@ -88,19 +131,23 @@ def opened(
 
     `strip` leaves wrappers' prefixes out, `config_kinds` takes kinds from the folder's `config.json`.
     """
-    source, key = entered(file, key)
-    index = read_index(source, format=format)
+    source, key = formats.entered(source_of(file), key)
+    index = formats.read(source, DEFAULT_LIMITS, format)
     if config_kinds:
+        from statedict.configured import configured
+
         index = configured(index)
-    model = strip_prefixes(build(index)) if strip else build(index)
-    checkpoint = Checkpoint(index, model if key is None else _part(model, key, file))
+    checkpoint = Checkpoint(index, key, strip)
     _opened.append(checkpoint)
     return checkpoint
 
 
-def _part(model: Module, key: str, file: str) -> Module:
+def _part(model: "Module", key: str, file: str) -> "Module":
     try:
         return model.get_submodule(key)
     except AttributeError:
+        from statedict.ops.patterns import suggestion
+        from statedict.ops.select import named_modules
+
         names = [name for name, *_ in named_modules(model) if name]
         raise StatedictError(f"{file}: has no module `{key}`{suggestion(key, names)}") from None

@@ -14,7 +14,12 @@ from statedict.views.lines import one_line
 COMMANDS = {
     "tree": "The hierarchy: modules, shapes, parameters, bytes; repeated blocks folded.",
     "ls": "The tensors as a flat table, as JSON or as CSV.",
+    "stats": "Min, max, mean, norms, zeros, NaN of tensors and modules.",
     "show": "One tensor, module or attribute: everything known, first values.",
+    "convert": "The same in another format, element type or number of files.",
+    "edit": "The same with other names, types, tensors or metadata.",
+    "merge": "Make one of several checkpoints, or fold an adapter in.",
+    "extract-lora": "What training changed, as a LoRA adapter that PEFT loads.",
     "formats": "What can be read, how it is told, and what to install for it.",
 }
 """Every command and what it does in one line. Its module, of the same name, is imported when it is called."""
@@ -31,7 +36,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"statedict.cli.{cmd_name}").command
+        return importlib.import_module(f"statedict.cli.{cmd_name.replace('-', '_')}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -90,8 +95,9 @@ def _said(error: StatedictError | OSError) -> str:
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
         from statedict._version import __version__
+        from statedict.accelerator import used
 
-        print_text(f"statedict {__version__}\n")
+        print_text(f"statedict {__version__} ({used()})\n")
         ctx.exit()
 
 

@@ -1,4 +1,4 @@
-"""`statedict formats`: what can be read."""
+"""`statedict formats`: what can be read and written."""
 
 import click
 
@@ -9,10 +9,10 @@ from statedict.views.documents import document
 from statedict.views.formats import formats_fields, formats_table
 
 
-@click.command(short_help="What can be read, how it is told, and what to install for it.")
+@click.command(short_help="What can be read and written, how it is told, and what to install for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(as_json: bool) -> None:
-    """List the formats that can be read: statedict's own, then those that other packages plug in.
+    """List the formats that can be read, and which are written: statedict's own, then those that others plug in.
 
     An extra is what some values of a format need: without it, the file opens and tells names, types and shapes.
     """

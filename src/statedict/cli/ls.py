@@ -1,31 +1,35 @@
 """`statedict ls`: the tensors of a checkpoint, one a line."""
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
-from statedict.ops.select import NamedTensor, chosen
+from statedict.rows import Listed
 from statedict.views.listing import comma_separated, listing, plain_listing
 
+if TYPE_CHECKING:
+    from statedict.ops.select import NamedTensor
+
+L = TypeVar("L", bound=Listed)
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 
-def _by_name(entry: NamedTensor) -> list[tuple[int, int, str]]:
+def _by_name(entry: Listed) -> list[tuple[int, int, str]]:
     """Numbers within names by what they count: `layers.2` before `layers.10`."""
     pieces = _DIGITS.split(entry.name)
     return [(0, int(piece), "") if at % 2 and len(piece) < 20 else (1, 0, piece) for at, piece in enumerate(pieces)]
 
 
-_ORDERS: dict[str, Callable[[NamedTensor], Any]] = {
+_ORDERS: dict[str, Callable[[Listed], Any]] = {
     "name": _by_name,
-    "size": lambda entry: -entry.tensor.nbytes,
-    "numel": lambda entry: -entry.tensor.numel(),
-    "ndim": lambda entry: -len(entry.tensor.shape or ()),
-    "dtype": lambda entry: entry.tensor.dtype.name,
+    "size": lambda entry: -entry.info.nbytes,
+    "numel": lambda entry: -entry.info.numel,
+    "ndim": lambda entry: -len(entry.info.shape or ()),
+    "dtype": lambda entry: entry.info.dtype.name,
     "role": lambda entry: entry.role,
 }
 
@@ -59,23 +63,41 @@ def command(
     if as_json and as_csv:
         raise click.UsageError("`--json` and `--csv` cannot be had together", click.get_current_context())
     checkpoint = opened(file, key, format, strip, config_kinds)
-    entries = chosen(checkpoint.model, checkpoint.entries, pattern, where)
-    if sort:
-        entries = sorted(entries, key=_ORDERS[sort])
-    if reverse:
-        entries = entries[::-1]
-    if as_json:
-        output.print_text("".join(_documents(checkpoint, entries)))
-    elif as_csv:
-        output.print_text(comma_separated(entries, checkpoint.first_names))
-    elif output.is_plain():
-        output.print_text(plain_listing(entries, checkpoint.first_names, checkpoint.optimized(entries)))
+    if as_json or as_csv:
+        _print_records(checkpoint, _arranged(_chosen(checkpoint, pattern, where), sort, reverse=reverse), as_csv=as_csv)
+    elif pattern or where:
+        _print_table(checkpoint, _arranged(_chosen(checkpoint, pattern, where), sort, reverse=reverse))
     else:
-        optimized = checkpoint.optimized(entries)
-        output.print_lines(listing(entries, checkpoint.first_names, output.width(), optimized))
+        _print_table(checkpoint, _arranged(checkpoint.rows, sort, reverse=reverse))
 
 
-def _documents(checkpoint: Checkpoint, entries: list[NamedTensor]) -> Any:
+def _chosen(checkpoint: Checkpoint, pattern: tuple[str, ...], where: str | None) -> "list[NamedTensor]":
+    from statedict.ops.select import chosen
+
+    return chosen(checkpoint.model, checkpoint.entries, pattern, where)
+
+
+def _arranged(entries: Sequence[L], sort: str | None, *, reverse: bool) -> Sequence[L]:
+    arranged = sorted(entries, key=_ORDERS[sort]) if sort else entries
+    return arranged[::-1] if reverse else arranged
+
+
+def _print_table(checkpoint: Checkpoint, entries: Sequence[Listed]) -> None:
+    optimized = checkpoint.optimized(entries)
+    if output.is_plain():
+        output.print_text(plain_listing(entries, checkpoint.ties, optimized))
+    else:
+        output.print_lines(listing(entries, checkpoint.ties, output.width(), optimized))
+
+
+def _print_records(checkpoint: Checkpoint, entries: "Sequence[NamedTensor]", *, as_csv: bool) -> None:
+    if as_csv:
+        output.print_text(comma_separated(entries, checkpoint.first_names))
+    else:
+        output.print_text("".join(_documents(checkpoint, entries)))
+
+
+def _documents(checkpoint: Checkpoint, entries: "Sequence[NamedTensor]") -> Any:
     from statedict.views.documents import rows_document, tensor_fields
 
     source = checkpoint.index.source

@@ -1,8 +1,6 @@
 """The one place that prints: where to, how wide, in which colours."""
 
 import os
-import shutil
-import signal
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TextIO
@@ -21,7 +19,7 @@ _CODES: Mapping[Style, str] = {
     "tied": "34",
 }
 _PIECE = 1 << 16
-_DRAWN_IN_ASCII = str.maketrans({"├": "|", "│": "|", "└": "`", "─": "-", "…": "~"})
+_DRAWN_IN_ASCII = str.maketrans("├│└─…▁▂▃▄▅▆▇█", "||`-~.:-=+*%#")
 
 
 def print_lines(lines: Iterable[Line]) -> None:
@@ -62,7 +60,11 @@ def is_plain() -> bool:
 
 def width() -> int | None:
     """The columns of the terminal that is printed on; None where it is none, and nothing is to be cut."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    import shutil  # which loads what unpacks archives
+
+    return shutil.get_terminal_size().columns
 
 
 def _coloured(lines: Iterable[Line]) -> str:
@@ -78,6 +80,8 @@ def _coloured(lines: Iterable[Line]) -> str:
 
 def _encodable(text: str, encoding: str) -> str:
     """`text` with what the terminal's encoding lacks drawn in ASCII, or escaped."""
+    if text.isascii():
+        return text
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -86,6 +90,8 @@ def _encodable(text: str, encoding: str) -> str:
 
 
 def _end_as_by_signal() -> None:
+    import signal
+
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGPIPE)
 

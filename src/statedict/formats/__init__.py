@@ -66,7 +66,7 @@ _PICKLE = ((0, b"\x80"),)
 _MAP = tuple((0, bytes([first])) for first in (*range(0x80, 0x90), *range(0xC7, 0xCA), 0xDE, 0xDF))
 
 FORMATS = (
-    Format("safetensors", "safetensors", ((8, b"{"),), (".safetensors",), "safetensors, by any writer"),
+    Format("safetensors", "safetensors", ((8, b"{"),), (".safetensors",), "safetensors, by any writer", writes=True),
     Format(
         "torchscript",
         "torchscript",
@@ -75,7 +75,14 @@ FORMATS = (
         "TorchScript, as `torch.jit.save` writes it",
     ),
     Format("pt2", "pt2", _ZIP, (".pt2",), "`torch.export.save`"),
-    Format("torch", "torch_zip", _ZIP, (".pt", ".pth", ".bin", ".ckpt"), "`torch.save` since PyTorch 1.6 (zip)"),
+    Format(
+        "torch",
+        "torch_zip",
+        _ZIP,
+        (".pt", ".pth", ".bin", ".ckpt"),
+        "`torch.save` since PyTorch 1.6 (zip)",
+        writes=True,
+    ),
     Format(
         "torch legacy",
         "torch_stream",
@@ -84,9 +91,18 @@ FORMATS = (
         "`torch.save` before PyTorch 1.6 (pickles in a row)",
     ),
     Format("torch tar", "torch_tar", ((257, b"ustar"),), (".pt", ".pth"), "`torch.save` of PyTorch 0.1 (tar)"),
-    Format("gguf", "gguf", ((0, b"GGUF"),), (".gguf",), "GGUF, as llama.cpp has it; splits too", extra="gguf"),
+    Format(
+        "gguf",
+        "gguf",
+        ((0, b"GGUF"),),
+        (".gguf",),
+        "GGUF, as llama.cpp has it; splits, and folders of one",
+        extra="gguf",
+        folders=True,
+        writes=True,
+    ),
     Format("onnx", "onnx", ((0, b"\x08"),), (".onnx",), "ONNX"),
-    Format("npz", "npz", _ZIP, (".npz",), "`numpy.savez`"),
+    Format("npz", "npz", _ZIP, (".npz",), "`numpy.savez`", writes=True),
     Format("npy", "npy", ((0, b"\x93NUMPY"),), (".npy",), "`numpy.save`"),
     Format("keras", "keras", _KERAS, (".keras",), "Keras 3's `model.save`", extra="hdf5"),
     Format(
@@ -98,7 +114,7 @@ FORMATS = (
         extra="hdf5",
     ),
     Format("msgpack", "msgpack", _MAP, (".msgpack",), "Flax's msgpack"),
-    Format("dcp", "dcp", (), (), "folders that `torch.distributed.checkpoint.save` wrote", folders=True),
+    Format("dcp", "dcp", (), (), "folders that `torch.distributed.checkpoint.save` wrote", folders=True, writes=True),
     Format(
         "dcp safetensors",
         "dcp_safetensors",
@@ -107,6 +123,7 @@ FORMATS = (
         "the same, written by its `HuggingFaceStorageWriter`",
         folders=True,
     ),
+    Format("orbax", "orbax", (), (), "folders that JAX's `orbax.checkpoint` wrote", extra="orbax", folders=True),
     Format(
         "folder",
         "sharded",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from statedict import tuples
 from statedict.dtypes import DTYPES, DType
 from statedict.errors import FormatError, LimitError
 from statedict.formats._inert import is_class
@@ -48,8 +49,11 @@ class Described:
         if storage is None or storage.extent is None or tensor.special or tensor.states or tensor.parameter:
             return self.one(tensor, name)
         if (first := storage.first) is None:
-            first = storage.first = tensor
-        elif first is not tensor and first.view != tensor.view:
+            storage.first = tensor
+            if tensor.info is None:  # nearly always: a storage of its own, met for the first time
+                tensor.info = self._info(tensor, name, None)
+            return tensor.info
+        if first is not tensor and first.view != tensor.view:
             first = self._views.setdefault((storage, *tensor.view), tensor)
         return self.one(first, name)
 
@@ -81,7 +85,7 @@ class Described:
         if not length:
             begin = min(begin, size)
         if length == size and not begin:  # nearly always: a storage of its own
-            return TensorInfo(name, dtype, shape, whole, stride, None, grad, device, encoding)
+            return tuples.made(TensorInfo, (name, dtype, shape, whole, stride, None, grad, device, encoding))
         extent = Extent(source, start + begin, length)
         return TensorInfo(name, dtype, shape, extent, stride, whole, grad, device, encoding)
 

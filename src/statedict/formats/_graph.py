@@ -125,6 +125,7 @@ class _Walk:
     def _container(self, path: str, value: Any, depth: int) -> None:
         attributes: dict[str, Any] = {}
         parameters: list[str] = []
+        names: list[str] = []
         fields: dict[str, Any] = {"attributes": attributes}
         if isinstance(value, Opaque):
             fields |= {"kind": value.kind, "class_name": value.name}
@@ -132,7 +133,7 @@ class _Walk:
             fields["container"] = "dict" if is_dict(value) else "tuple" if is_tuple(value) else "list"
         # Frozen only outwardly: what it maps to is still being filled while its children are named.
         info = self.modules[path] = self._made[id(value)] = ModuleInfo(**fields)
-        prefix = path + "." if path else ""
+        prefix, others = path + "." if path else "", False
         tensors, shared = self.tensors, self._described.shared
         for name, held in _named_entries(value):
             held = held if type(held) is StoredTensor else _as_tensor(held)
@@ -140,19 +141,26 @@ class _Walk:
                 full = prefix + name
                 if full in tensors:
                     full = _free(full, tensors)
+                    name = full[len(prefix) :]
                 tensors[full] = shared(held, full)
                 if held.parameter:
                     parameters.append(name)
             elif self._has_tensors(held):
-                self._module(_free(prefix + name, self.modules), held, depth + 1)
+                full, others = _free(prefix + name, self.modules), True
+                name = full[len(prefix) :]
+                self._module(full, held, depth + 1)
             else:
                 attributes[name] = self._described.value(held, depth)
+            names.append(name)
         if parameters:
             object.__setattr__(info, "parameters", tuple(parameters))
         if isinstance(value, PickledDict):
             self._state_dict_metadata(path, value)
         if any(name.endswith("._extra_state") for name in attributes):
             self._extra_states(value, prefix, attributes)
+        if is_dict(value) and (others or attributes or names != list(value)):
+            keys = (self._described.value(key, depth) for key in value)
+            object.__setattr__(info, "keys", dict(zip(names, keys, strict=True)))
 
     def _state_dict_metadata(self, path: str, value: PickledDict) -> None:
         """The modules that PyTorch lists beside a state dict's tensors, those without tensors among them."""

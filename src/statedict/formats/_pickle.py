@@ -49,7 +49,7 @@ _REPLACED = {
     0x91: b"tcstatedict\nfrozenset\n\x86Q",
 }
 """What stands for EMPTY_DICT, ADDITEMS and FROZENSET: the last two give what they take to `persistent_load`."""
-_SETS = re.compile(rb"statedict\n(?:additems|frozenset)\n")
+_SETS = (b"statedict\nadditems\n", b"statedict\nfrozenset\n")
 _LONGEST_LINE = 1 << 20
 _SMALL_MEMO = 1 << 10
 
@@ -156,16 +156,20 @@ def read_pickle(
             position = short.position
             piece = max(piece, len(data))
             continue
-        return _with_replaced(data[:stop], replaced), offset + stop
+        return _with_replaced(data, stop, replaced), offset + stop
 
 
-def _with_replaced(data: bytes, positions: list[int]) -> bytes:
-    pieces: list[bytes] = []
+def _with_replaced(data: bytes, stop: int, positions: list[int]) -> bytes:
+    """The pickle that ends at `stop`, with what stands for the opcodes at `positions`."""
+    if not positions:
+        return data[:stop]
+    view = memoryview(data)
+    pieces: list[bytes | memoryview] = []
     last = 0
     for position in positions:
-        pieces += data[last:position], _REPLACED[data[position]]
+        pieces += view[last:position], _REPLACED[data[position]]
         last = position + 1
-    return b"".join([*pieces, data[last:]])
+    return b"".join([*pieces, view[last:stop]])
 
 
 def _ordered_dict(items: Any = ()) -> PickledDict:
@@ -282,7 +286,7 @@ class Unpickler(pickle.Unpickler):
         # Python 2 wrote bytes as text: surrogates let them be turned back.
         super().__init__(buffered, encoding="utf-8", errors="surrogateescape", buffers=())
         self._known = known
-        self.persistent_load = _with_sets(persistent) if _SETS.search(data) else persistent
+        self.persistent_load = _with_sets(persistent) if any(name in data for name in _SETS) else persistent
         self._classes: dict[tuple[str, str], type] = {}
         self._where = where
         self._old_names = data[:1] != b"\x80" or data[1] < 3  # then Python 2's names stand for Python 3's

@@ -10,7 +10,7 @@ from statedict.errors import StatedictError
 
 GROUP = "statedict.formats"
 F = TypeVar("F")
-LIBRARIES = {"gguf": "gguf", "hdf5": "h5py"}
+LIBRARIES = {"gguf": "gguf", "hdf5": "h5py", "orbax": "tensorstore"}
 """What reads for each extra."""
 
 

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 from statedict.dtypes import DTYPES, DType
-from statedict.formats._inert import is_class
+from statedict.formats._inert import Stub, is_class
 from statedict.index import TensorInfo
 from statedict.narrow import is_dict, is_tuple
 from statedict.opaque import Opaque
@@ -40,7 +40,10 @@ _MOST = 1 << 63
 class Storage:
     """One allocation that a pickle refers to. `extent` is None until the reader knows where its bytes lie."""
 
-    __slots__ = ("_whole", "big_endian", "device", "dtype", "extent", "first", "numel")
+    # There are 60,000: what few of them have takes room, in `__dict__`, only in those.
+    __slots__ = ("__dict__", "device", "dtype", "extent", "first", "numel")
+    big_endian = False
+    _whole: "StoredTensor | None" = None
 
     def __init__(
         self, dtype: DType, numel: int, device: str, extent: Extent | None = None, big_endian: bool = False
@@ -49,9 +52,9 @@ class Storage:
         self.numel = numel
         self.device = device
         self.extent = extent
-        self.big_endian = big_endian and dtype.itemsize > 1
-        self._whole: StoredTensor | None = None
-        self.first: StoredTensor | None = None  # that was given an info
+        self.first: StoredTensor | None = None  # of its tensors, that was given an info
+        if big_endian and dtype.itemsize > 1:
+            self.big_endian = True
 
     def nbytes(self, numel: int) -> int:
         """Bytes of so many of its elements; those packed into bytes are counted as bytes."""
@@ -69,24 +72,15 @@ class Storage:
 
 
 class StoredTensor:
-    """A tensor as a pickle describes it.
+    """A tensor as a pickle describes it."""
 
-    `special` holds the `Encoding` fields of the few that are not plain; `states` what was to be set on it later.
-    """
-
-    __slots__ = (
-        "device",
-        "dtype",
-        "info",
-        "offset",
-        "parameter",
-        "requires_grad",
-        "shape",
-        "special",
-        "states",
-        "storage",
-        "stride",
-    )
+    __slots__ = ("__dict__", "device", "dtype", "info", "offset", "shape", "storage", "stride")
+    requires_grad = False
+    parameter = False
+    special: dict[str, Any] | None = None
+    """The `Encoding` fields of the few that are not plain."""
+    states: tuple[Any, ...] | None = None
+    """What was to be set on it later."""
 
     def __init__(
         self,
@@ -104,12 +98,12 @@ class StoredTensor:
         self.shape = shape
         self.stride = stride
         self.dtype = dtype
-        self.requires_grad = requires_grad
-        self.special = special
         self.device = storage.device if storage else device
-        self.parameter = False
         self.info: TensorInfo | None = None
-        self.states: tuple[Any, ...] | None = None
+        if requires_grad:
+            self.requires_grad = True
+        if special:
+            self.special = special
 
     @property
     def view(self) -> tuple[Any, ...]:
@@ -156,11 +150,15 @@ class KnownTensor(StoredTensor):
 
 def dtype_of(value: Any) -> DType:
     """The element type that a pickle names as a class, `torch.float32`. Raises TypeError for anything else."""
-    if is_class(value):
-        found = DTYPES.get(value.full_name.removeprefix("torch."))
-        if found is not None:
-            return found
-    raise TypeError("not an element type")
+    found = _dtype_of(value) if is_class(value) else None
+    if found is None:
+        raise TypeError("not an element type")
+    return found
+
+
+@lru_cache(64)
+def _dtype_of(value: type[Stub]) -> DType | None:
+    return DTYPES.get(value.full_name.removeprefix("torch."))
 
 
 def storage_dtype(value: Any) -> DType:
@@ -211,7 +209,13 @@ def _prove_view(size: tuple[Any, ...], stride: tuple[Any, ...]) -> None:
 
 
 def tensor(
-    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, _hooks: Any = None, bits: Any = None
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any = False,
+    _hooks: Any = None,
+    bits: Any = None,
 ) -> StoredTensor:
     """A strided view of a storage, of the storage's element type, conjugated or negated where `bits` says so.
 
@@ -222,7 +226,7 @@ def tensor(
     sum(size)  # as in `integers`, of which this is two at once
     sum(stride)
     _prove_view(size, stride)
-    made = StoredTensor(storage, offset, size, stride, storage.dtype, bool(requires_grad))
+    made = StoredTensor(storage, offset, size, stride, storage.dtype, requires_grad)
     if bits is not None and is_dict(bits):
         made.special = {bit: True for bit in ("conj", "neg") if bits.get(bit)} or None
     return made

@@ -13,6 +13,7 @@ from typing import Any
 from statedict.errors import FormatError
 from statedict.formats import torch_zip
 from statedict.formats._graph import index_of
+from statedict.formats._nested import nested
 from statedict.formats._pickle import load, read_pickle
 from statedict.formats._rank_files import RankFiles, SavedTensor
 from statedict.formats._stored import Storage, StoredTensor, dtype_of, integers
@@ -22,14 +23,17 @@ from statedict.index import Index, contiguous, shown
 from statedict.limits import Limits
 from statedict.narrow import is_dict, is_tuple
 from statedict.opaque import Opaque
+from statedict.plan import Plan
 from statedict.source import BytesSource, Extent, Folder, Source
 
-_METADATA = ".metadata"
+METADATA = ".metadata"
+DATA = "__*_*.distcp"
+"""How the files beside it are called."""
 
 
 def sniff(head: bytes, source: Source) -> bool:
     """Whether it is a folder with `.metadata`."""
-    return isinstance(source, Folder) and _METADATA in source.names
+    return isinstance(source, Folder) and METADATA in source.names
 
 
 def read(source: Source, limits: Limits) -> Index:
@@ -43,8 +47,19 @@ def read(source: Source, limits: Limits) -> Index:
     return index_of(graph, "dcp", source, limits, {"version": version} if isinstance(version, str) else {})
 
 
+def write_folder(index: Index, taken: frozenset[str] = frozenset()) -> dict[str, Plan]:
+    """The files of a distributed checkpoint, as one rank writes it; `.metadata` is the last.
+
+    Keys become texts, as in PyTorch's own. The file of the data gets none of the names that are `taken`. Raises
+    StatedictError for tensors that are not strided.
+    """
+    from statedict.formats import _dcp_writing  # which reading does not need
+
+    return _dcp_writing.plans(index, taken)
+
+
 def _metadata(folder: Folder, limits: Limits) -> dict[str, Any]:
-    file = folder.sibling(_METADATA)
+    file = folder.sibling(METADATA)
     data, _ = read_pickle(file, 0, limits)
     described = load(data, file.name, KNOWN, lambda pid: Opaque("persistent_load", (pid,)))
     fields = described.attributes if isinstance(described, Opaque) else {}
@@ -74,16 +89,12 @@ class _Reading:
 
     def graph(self, entries: dict[Any, Any]) -> dict[Any, Any]:
         """The object that was saved, as far as its names tell: dicts, and lists where all keys are positions."""
-        root: dict[Any, Any] = {}
-        made: list[tuple[dict[Any, Any], Any]] = []
-        for name, entry in entries.items():
-            path = self._paths.get(name)
-            path = path if is_tuple(path) and path else (name,)
-            _put(root, tuple(map(_hashable, path)), self._value(_hashable(name), entry), made)
-        for above, key in reversed(made):
-            if list(above[key]) == list(range(len(above[key]))):
-                above[key] = list(above[key].values())
-        return root
+        return nested((self._path(name), self._value(_hashable(name), entry)) for name, entry in entries.items())
+
+    def _path(self, name: Any) -> tuple[Any, ...]:
+        """Where in the object that was saved it stood."""
+        path = self._paths.get(name)
+        return tuple(map(_hashable, path if is_tuple(path) and path else (name,)))
 
     def _value(self, name: Any, entry: Any) -> Any:
         kind = entry.kind if isinstance(entry, Opaque) else ""
@@ -141,24 +152,3 @@ def _hashable(value: Any) -> Any:
     if is_tuple(value):
         return tuple(map(_hashable, value)) if len(value) <= 64 else str(value)[:100]
     return value if value is None or isinstance(value, str | int) else repr(value)[:100]
-
-
-def _put(root: dict[Any, Any], path: tuple[Any, ...], value: Any, made: list[tuple[dict[Any, Any], Any]]) -> None:
-    """Put a value where its path leads, and note the dicts `made` for it, each after the one that it is in.
-
-    Paths that cross, which no honest file has, get names of their own.
-    """
-    held = root
-    for at, key in enumerate(path[:-1]):
-        if key not in held:
-            held[key] = {}
-            made.append((held, key))
-        inner = held[key]
-        if not is_dict(inner):
-            path = (".".join(map(str, path[at:])),)
-            break
-        held = inner
-    key = path[-1]
-    while key in held:
-        key = f"{key}'"
-    held[key] = value

@@ -7,15 +7,18 @@ tell buffers from parameters, so all tensors are parameters; the metadata are at
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from statedict.dtypes import DTYPES
-from statedict.errors import FormatError, LimitError, ReadError
+from statedict.dtypes import DTYPES, DType
+from statedict.errors import FormatError, ReadError, StatedictError
+from statedict.formats._gguf_values import NAMES, GGUFArray, Header, text_bytes, usual_kind, value_pieces
+from statedict.formats._plain import elements, listed, no_such_type, said, ties
 from statedict.index import PLAIN, Encoding, Index, ModuleInfo, TensorInfo, shown
 from statedict.limits import Limits
-from statedict.narrow import is_list, is_tuple
-from statedict.source import Extent, Source
+from statedict.narrow import is_dict, is_tuple
+from statedict.plan import Piece, Plan, size_of
+from statedict.source import Extent, Folder, Source
 
 TYPES = {
     0: "float32", 1: "float16", 2: "q4_0", 3: "q4_1", 6: "q5_0", 7: "q5_1", 8: "q8_0", 9: "q8_1", 10: "q2_k",
@@ -25,32 +28,58 @@ TYPES = {
     35: "tq2_0", 36: "iq4_nl_4_4", 37: "iq4_nl_4_8", 38: "iq4_nl_8_8", 39: "mxfp4", 40: "nvfp4", 41: "q1_0",
 }  # fmt: skip
 """`ggml_type`, in the words of `dtypes`."""
+_KINDS = {name: kind for kind, name in TYPES.items()}
 _MAGIC = b"GGUF"
 _VERSIONS = (1, 2, 3)
-_VALUES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-"""The types of metadata of a fixed size, as `struct` has them."""
-_NAMES = (
-    "uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "bool", "string", "array", "uint64", "int64",
-    "float64",
-)  # fmt: skip
-_STRING, _ARRAY = 8, 9
 _ALIGNMENT = 32
+_MOST_ALIGNMENT = 1 << 20
 _MOST_DIMENSIONS = 64
-_BLOCK = 1 << 16
+_MOST_WRITTEN_DIMENSIONS = 4
+_LONGEST_NAME = 63
+"""Bytes of a tensor's name that ggml has room for (GGML_MAX_NAME)."""
+_ARCHITECTURE = "general.architecture"
+_SPLIT = frozenset({"split.no", "split.count", "split.tensors.count"})
+"""Metadata of the files of a split, which the one file that is written is not."""
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
 def sniff(head: bytes, source: Source) -> bool:
-    """Whether the file begins with GGUF's four letters."""
+    """Whether the file begins with GGUF's four letters, or it is a folder of such files and of no other weights."""
+    if isinstance(source, Folder):
+        return any(map(_is_ours, source.names)) and not any(map(_is_others, source.names))
     return head[:4] == _MAGIC
 
 
+def _is_ours(name: str) -> bool:
+    return name.lower().endswith(".gguf")
+
+
+def _is_others(name: str) -> bool:
+    return name.endswith((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".index.json"))
+
+
+def _only_one(folder: Folder) -> Source:
+    """The folder's file, or the first of its split. Raises FormatError where there are several to choose from."""
+    files = {name: _PART.fullmatch(name) for name in folder.names if _is_ours(name)}
+    sets: dict[str, str] = {}
+    for name, part in files.items():
+        sets.setdefault(f"{part['stem']}-of-{part['count']}" if part else name, name)
+    if len(sets) > 1:
+        named = [shown(name) for name in sets.values()]
+        raise FormatError(
+            f"{folder.name}: holds several checkpoints; open one of its files: {', '.join(named[:8])}"
+            f"{', …' * (len(named) > 8)}"
+        )
+    (name,) = sets.values()
+    return folder.sibling(name)
+
+
 def read(source: Source, limits: Limits) -> Index:
-    """The index of a GGUF file, or of all files of the split that it is one of.
+    """The index of a GGUF file, or of all files of the split that it is one of; of a folder, of the only such in it.
 
     Raises FormatError where one is damaged or missing, LimitError for too long a header.
     """
-    first = _File(source, limits)
+    first = _File(_only_one(source) if isinstance(source, Folder) else source, limits)
     parts = [first, *_others(first, limits)]
     parts.sort(key=lambda part: part.number)
     tensors: dict[str, TensorInfo] = {}
@@ -58,9 +87,11 @@ def read(source: Source, limits: Limits) -> Index:
         if twice := tensors.keys() & part.tensors.keys():
             raise FormatError(f"{source.name}: tensor `{shown(min(twice))}` stands twice in it; the file is damaged")
         tensors |= part.tensors
-    said = {"version": first.version, "byteorder": first.byteorder}
+    metadata: dict[str, Any] = {"version": first.version, "byteorder": first.byteorder}
+    if parts[0].kinds:
+        metadata["types"] = parts[0].kinds
     modules = _modules(tensors, parts[0].metadata)
-    return Index("gguf", source, tensors, modules, said).validate(limits)
+    return Index("gguf", source, tensors, modules, metadata).validate(limits)
 
 
 def _modules(tensors: dict[str, TensorInfo], metadata: dict[str, Any]) -> dict[str, ModuleInfo]:
@@ -122,9 +153,16 @@ class _File:
         self.source = source
         self._limits = limits
         self.version, self.byteorder = _version(source)
-        self._header = header = _Header(source, 8, self.version, self.byteorder, limits)
+        self._header = header = Header(source, 8, self.version, self.byteorder, limits)
         tensors, values = header.size(), header.size()
-        self.metadata = {header.text(): header.value(header.number("I")) for _ in range(values)}
+        self.metadata: dict[str, Any] = {}
+        self.kinds: dict[str, str] = {}
+        """The types of those metadata whose values do not tell it."""
+        for _ in range(values):
+            key, kind = header.text(), header.number("I")
+            value = self.metadata[key] = header.value(kind)
+            if kind != usual_kind(value):
+                self.kinds[key] = NAMES[kind]
         self.count = self._whole("split.count", 0)
         self.number = self._whole("split.no", 0)
         self.tensors = self._tensors(tensors)
@@ -189,169 +227,72 @@ def _version(source: Source) -> tuple[int, str]:
     return version, order
 
 
-class _Header:
-    """The header, read a block at a time from its beginning on."""
+def write(index: Index) -> Plan:
+    """The GGUF file (version 3, little end first) of an index; blocks of quantised types are kept as they are.
 
-    def __init__(self, source: Source, position: int, version: int, byteorder: str, limits: Limits) -> None:
-        self._source = source
-        self._limits = limits
-        self._version = version
-        self._byteorder = byteorder
-        self._order = "<" if byteorder == "little" else ">"
-        self._length = struct.Struct(self._order + ("I" if version == 1 else "Q"))
-        self._base = position
-        self._data = b""
-        self._place = 0
-
-    @property
-    def position(self) -> int:
-        """Where in the file the next byte is."""
-        return self._base + self._place
-
-    def _take(self, size: int) -> int:
-        """Where in the data the next `size` bytes are, which now count as read."""
-        if self._place + size > len(self._data):
-            self._fetch(size)
-        place = self._place
-        self._place += size
-        return place
-
-    def _fetch(self, size: int) -> None:
-        position, most = self.position, self._limits.header_bytes
-        if position + size > self._source.size:
-            raise self._source.ends_before(position + size)
-        if position + size > most:
-            raise LimitError(
-                f"{self._source.name}: a header of more than {self._limits.header_bytes:,} bytes; raise "
-                "`Limits.header_bytes` if you trust it"
-            )
-        self._data = self._source.read_at(position, min(max(size, _BLOCK), min(most, self._source.size) - position))
-        self._base, self._place = position, 0
-
-    def number(self, kind: str) -> Any:
-        """The next value of a fixed size, of a type in `struct`'s words."""
-        form = self._order + kind
-        place = self._take(struct.calcsize(form))
-        return struct.unpack_from(form, self._data, place)[0]
-
-    def size(self) -> int:
-        """The next count, length or dimension."""
-        place = self._take(self._length.size)
-        return self._length.unpack_from(self._data, place)[0]
-
-    def text(self) -> str:
-        """The next string. What is no UTF-8 is shown as escapes."""
-        size = self.size()
-        place = self._take(size)
-        return self._data[place : place + size].decode("utf-8", "backslashreplace")
-
-    def value(self, kind: int, depth: int = 0) -> Any:
-        """The next value of metadata of that type; an array as a `GGUFArray`, which is not decoded."""
-        if kind == _STRING:
-            return self.text()
-        if kind == _ARRAY:
-            return self._array(depth)
-        if kind not in _VALUES:
-            raise FormatError(
-                f"{self._source.name}: metadata before byte {self.position:,} have the unknown type {kind}; "
-                "the file is damaged"
-            )
-        return self.number(_VALUES[kind])
-
-    def _array(self, depth: int) -> "GGUFArray":
-        if depth >= self._limits.depth:
-            raise LimitError(
-                f"{self._source.name}: arrays in arrays, {depth:,} deep; `Limits.depth` allows {self._limits.depth:,}"
-            )
-        kind, count = self.number("I"), self.size()
-        start = self.position
-        if kind == _STRING:
-            self._skip_texts(count)
-        elif kind == _ARRAY:
-            for _ in range(count):
-                self._array(depth + 1)
-        elif kind in _VALUES:
-            self._skip(count * struct.calcsize("=" + _VALUES[kind]))
-        else:
-            self.value(kind)
-        extent = Extent(self._source, start, self.position - start)
-        return GGUFArray(extent, kind, count, self._version, self._byteorder)
-
-    def _skip(self, size: int) -> None:
-        if self._place + size <= len(self._data):
-            self._place += size
-        elif self.position + size > self._source.size:
-            raise self._source.ends_before(self.position + size)
-        else:
-            self._base, self._data, self._place = self.position + size, b"", 0
-
-    def _skip_texts(self, count: int) -> None:
-        """Pass over strings. A vocabulary has 150,000 of them, so the loop over a block has no calls but one."""
-        width, unpack = self._length.size, self._length.unpack_from
-        while count:
-            data, place, left = self._data, self._place, 0
-            try:
-                for left in range(count, 0, -1):  # noqa: B007  it tells how far the loop came
-                    place += width + unpack(data, place)[0]
-                left = 0
-            except (struct.error, OverflowError):  # the next length is not in this block
-                pass
-            self._place = min(place, len(data))
-            self._skip(place - self._place)
-            count = left
-            if count:
-                self._fetch(width)
-
-
-class GGUFArray(Sequence[Any]):
-    """An array of metadata, such as a vocabulary: a sequence whose items are decoded when they are looked at.
-
-    Items are numbers, bools, strings or again such arrays. It equals any list or tuple of the same items.
+    The metadata are the attributes of the root and what the index says of itself, typed as in the file that they are
+    from. Raises StatedictError, naming the tensor, for what llama.cpp would refuse.
     """
+    values, notes = _values(index)
+    alignment = values.get("general.alignment", _ALIGNMENT)
+    if type(alignment) is not int or not 0 < alignment <= _MOST_ALIGNMENT:
+        raise StatedictError(f"`general.alignment` is {shown(repr(alignment))}, but should be a whole number like 32")
+    aliases = index.aliases()
+    if aliases:
+        notes.append(f"tied tensors are written under their first names only, as GGUF has no ties: {ties(aliases)}")
+    described: list[bytes] = []
+    data: list[Extent | bytes] = []
+    offset = 0
+    for name, info in index.tensors.items():
+        if name not in aliases:
+            shape, extent = elements(info, "GGUF")
+            described.append(_description(name, info.dtype, shape, offset))
+            padding = -extent.size % alignment
+            data += (extent, bytes(padding)) if padding else (extent,)
+            offset += extent.size + padding
+    head = [_MAGIC + struct.pack("<IQQ", 3, len(described), len(values)), *_metadata_pieces(values, index)]
+    head.append(b"".join(described))
+    head.append(bytes(-sum(map(size_of, head)) % alignment))
+    return Plan((*head, *data), tuple(notes))
 
-    __slots__ = ("_byteorder", "_count", "_extent", "_items", "_kind", "_version")
 
-    def __init__(self, extent: Extent, kind: int, count: int, version: int, byteorder: str) -> None:
-        self._extent = extent
-        self._kind = kind
-        self._count = count
-        self._version = version
-        self._byteorder = byteorder
-        self._items: list[Any] | None = None
+def _values(index: Index) -> tuple[dict[str, Any], list[str]]:
+    """What is written as metadata, and notes of what is not."""
+    root = index.modules.get("", ModuleInfo())
+    told = {key: value for key, value in {**root.attributes, **said(index.metadata)}.items() if key not in _SPLIT}
+    values = {key: list(value) if is_tuple(value) else value for key, value in told.items()}
+    values: dict[str, Any] = {key: value for key, value in values.items() if usual_kind(value) is not None}
+    notes: list[str] = []
+    if lost := [key for key in told if key not in values]:
+        notes.append(f"metadata left out, as GGUF has no type for them: {listed(lost)}")
+    if _ARCHITECTURE not in values:
+        notes.append(f"without `{_ARCHITECTURE}` among its metadata llama.cpp will not load the file")
+    return values, notes
 
-    def _decoded(self) -> list[Any]:
-        if self._items is None:
-            source, start, size = self._extent
-            header = _Header(source, start, self._version, self._byteorder, Limits(header_bytes=start + size))
-            if self._kind in _VALUES:
-                form = f"{'<' if self._byteorder == 'little' else '>'}{self._count}{_VALUES[self._kind]}"
-                self._items = list(struct.unpack(form, self._extent.read()))
-            else:
-                self._items = [header.value(self._kind) for _ in range(self._count)]
-        return self._items
 
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        return self._decoded()[index]
+def _metadata_pieces(values: Mapping[str, Any], index: Index) -> Iterator[Piece]:
+    types = index.metadata.get("types")
+    types = types if is_dict(types) else {}
+    for key, value in values.items():
+        wanted = types.get(key)
+        yield text_bytes(key)
+        yield from value_pieces(value, NAMES.index(wanted) if wanted in NAMES else None)
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._decoded())
 
-    def __len__(self) -> int:
-        return self._count
+def _description(name: str, dtype: DType, shape: tuple[int, ...], offset: int) -> bytes:
+    """What the header says of a tensor."""
+    where, encoded = f"tensor `{shown(name)}`", text_bytes(name)
+    if len(encoded) > 8 + _LONGEST_NAME:
+        raise StatedictError(
+            f"{where} has a name of {len(encoded) - 8} bytes, of which ggml allows {_LONGEST_NAME}; rename it"
+        )
+    if len(shape) > _MOST_WRITTEN_DIMENSIONS:
+        raise StatedictError(
+            f"{where} has {len(shape)} dimensions, of which ggml allows {_MOST_WRITTEN_DIMENSIONS}; reshape or drop it"
+        )
+    if dtype.name not in _KINDS or (dtype.block_bytes and (shape or (1,))[-1] % dtype.block_numel):
+        raise no_such_type(name, dtype, "GGUF")
+    return encoded + struct.pack(f"<I{len(shape)}QIQ", len(shape), *reversed(shape), _KINDS[dtype.name], offset)
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, GGUFArray) or is_list(other) or is_tuple(other):
-            return len(self) == len(other) and list(self) == list(other)
-        return NotImplemented
 
-    __hash__ = None  # pyright: ignore[reportAssignmentType]  as lists have none
-
-    def __repr__(self) -> str:
-        return f"GGUFArray({self._count:,} of {_NAMES[self._kind]})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return GGUFArray, (self._extent, self._kind, self._count, self._version, self._byteorder)
+__all__ = ["TYPES", "GGUFArray", "read", "sniff", "write"]

@@ -6,7 +6,7 @@ A torch tensor in one is `torch.storage._load_from_bytes` of a whole file as `to
 from typing import Any
 
 from statedict.errors import LimitError
-from statedict.formats import torch_stream, torch_zip
+from statedict.formats import safetensors, torch_stream, torch_zip
 from statedict.formats._graph import index_of
 from statedict.formats._pickle import load, read_pickle
 from statedict.formats._torch import KNOWN
@@ -19,8 +19,8 @@ _PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
 
 def sniff(head: bytes, source: Source) -> bool:
-    """Whether the file begins as a pickle of protocol 2 to 5, and not as PyTorch's older format."""
-    return head.startswith(_PROTOCOLS) and not torch_stream.sniff(head, source)
+    """Whether the file begins as a pickle of protocol 2 to 5, and not as PyTorch's older format or safetensors."""
+    return head.startswith(_PROTOCOLS) and not torch_stream.sniff(head, source) and not safetensors.sniff(head, source)
 
 
 def read(source: Source, limits: Limits) -> Index:

@@ -1,24 +1,35 @@
 """safetensors: eight bytes of length, a JSON header, the tensors' bytes (the format's README, and its Rust reader).
 
 The order of the header says nothing, for the reference writer sorts by size of element and name: tensors come in the
-order of their bytes.
+order of their bytes. Of tied tensors only one is there; `safetensors.torch.save_model` says in `__metadata__`, under
+the name of each other, which one.
 """
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from statedict import tuples
 from statedict.dtypes import SAFETENSORS_DTYPES
-from statedict.errors import FormatError, LimitError
-from statedict.index import Index, TensorInfo, shown
+from statedict.errors import FormatError, LimitError, StatedictError
+from statedict.formats._plain import elements, listed, no_such_type, said, ties
+from statedict.index import PLAIN, Index, TensorInfo, shown
 from statedict.limits import Limits
 from statedict.narrow import is_dict
+from statedict.plan import Plan
 from statedict.source import Extent, Source
 
 _METADATA = "__metadata__"
+_FIELDS = frozenset({"dtype", "shape", "data_offsets"})
 _WHOLE = frozenset({int})
 """Not bool, which JSON has too."""
 _MOST = 1 << 63
+_ALIGNMENT = 8
+_LONGEST_HEADER = 100_000_000
+"""Bytes that the reference reader allows."""
+_FORMAT = "format"
+"""Metadata that `transformers` asks for: the framework, "pt"."""
 
 
 def sniff(head: bytes, source: Source) -> bool:
@@ -42,9 +53,11 @@ def read(source: Source, limits: Limits) -> Index:
     metadata = header.pop(_METADATA, {})
     if not is_dict(metadata) or not all(isinstance(value, str) for value in metadata.values()):
         raise FormatError(f"{source.name}: `__metadata__` maps names to strings, but is {str(metadata)[:40]}")
-    tensors = [_tensor(name, entry, source, 8 + size) for name, entry in header.items()]
-    tensors.sort(key=_place)
-    return Index("safetensors", source, {t.name: t for t in tensors}, metadata=metadata, ordered=False).validate(limits)
+    named = _tensors(header, source, 8 + size)
+    aliases = _aliases(metadata, named)
+    named |= {later: named[first] for later, first in aliases.items()}
+    metadata = {key: text for key, text in metadata.items() if key not in aliases}
+    return Index("safetensors", source, named, metadata=metadata, ordered=False).validate(limits)
 
 
 def _header(data: bytes, where: str) -> dict[str, Any]:
@@ -69,26 +82,101 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def _tensor(name: str, entry: Any, source: Source, start: int) -> TensorInfo:
+def _tensors(header: dict[str, Any], source: Source, start: int) -> dict[str, TensorInfo]:
+    """The tensors in the order of their bytes, which begin at `start`. Little work for each: there are 60,000."""
+    placed: list[tuple[int, int, str, TensorInfo]] = []
+    for name, entry in header.items():
+        try:
+            begin, end = entry["data_offsets"]
+            dtype, shape = SAFETENSORS_DTYPES[entry["dtype"]], tuple(entry["shape"])
+        except (KeyError, TypeError, ValueError):
+            raise _malformed(name, entry, source) from None
+        if not (type(begin) is type(end) is int and 0 <= begin <= end < _MOST and _WHOLE.issuperset(map(type, shape))):
+            raise _malformed(name, entry, source)
+        extent = tuples.made(Extent, (source, start + begin, end - begin))
+        info = tuples.made(TensorInfo, (name, dtype, shape, extent, None, None, False, "cpu", PLAIN))
+        placed.append((begin, end, name, info))
+    placed.sort()
+    return {name: info for _, _, name, info in placed}
+
+
+def _malformed(name: str, entry: Any, source: Source) -> FormatError:
+    where = f"{source.name}: tensor `{shown(name)}`"
+    if is_dict(entry) and _FIELDS <= entry.keys():
+        kind = entry["dtype"]
+        if isinstance(kind, str) and kind not in SAFETENSORS_DTYPES:
+            return FormatError(f"{where} has the unknown dtype `{shown(kind)}`; a newer statedict may know it")
+    return FormatError(f"{where} needs dtype, shape and data_offsets, but has {shown(str(entry))}")
+
+
+def _aliases(metadata: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> dict[str, str]:
+    """The metadata that name tied tensors: those from a name that no tensor has to one that a tensor has."""
+    return {key: text for key, text in metadata.items() if text in tensors and key not in tensors and key != _FORMAT}
+
+
+def write(index: Index) -> Plan:
+    """The safetensors file of an index: aligned, without gaps, and in the index's order where both can be had.
+
+    Tied tensors are written once, as `safetensors.torch.save_model` does. Raises StatedictError, naming the tensor,
+    for what the format cannot hold.
+    """
+    if _METADATA in index.tensors:
+        raise StatedictError(f"a tensor is called `{_METADATA}`, a name that safetensors keeps for itself; rename it")
+    aliases = {later: first for later, first in index.aliases().items() if later != _FORMAT}
+    named = [(name, info) for name, info in index.tensors.items() if name not in aliases]
+    metadata, notes = _metadata(index, aliases)
+    header: dict[str, Any] = {_METADATA: metadata}
+    pieces: list[Extent] = []
+    offset = 0
+    for name, info in _aligned(named):
+        _, dtype, shape, extent, stride, _, _, _, encoding = info
+        if shape is None or extent is None or encoding is not PLAIN or stride is not None:
+            shape, extent = elements(info, "safetensors")
+        if dtype.safetensors is None or (dtype.bits < 8 and dtype.bits * info.numel % 8):
+            raise no_such_type(name, dtype, "safetensors", "uint8" if dtype.name.startswith("bits") else "float32")
+        end = offset + extent.size
+        header[name] = {"dtype": dtype.safetensors, "shape": shape, "data_offsets": (offset, end)}
+        pieces.append(extent)
+        offset = end
+    return Plan((_header_of(header), *pieces), notes)
+
+
+def _aligned(named: list[tuple[str, TensorInfo]]) -> list[tuple[str, TensorInfo]]:
+    """The tensors as they come, if each then begins at a multiple of its elements' size; else larger elements first."""
+    offset = 0
+    for _, info in named:
+        if offset % info.dtype.itemsize:
+            return sorted(named, key=lambda entry: -entry[1].dtype.itemsize)
+        offset += info.nbytes
+    return named
+
+
+def _header_of(header: dict[str, Any]) -> bytes:
+    """Length and header, with spaces behind so that the data begin aligned."""
     try:
-        begin, end = entry["data_offsets"]
-        kind, shape = entry["dtype"], tuple(entry["shape"])
-        whole = type(begin) is type(end) is int and 0 <= begin <= end and _WHOLE.issuperset(map(type, shape))
-    except (KeyError, TypeError, ValueError):
-        whole, kind, shape, begin, end = False, "", (), 0, 0
-    if not whole or end >= _MOST:
-        raise FormatError(
-            f"{source.name}: tensor `{shown(name)}` needs dtype, shape and data_offsets, but has {shown(str(entry))}"
+        data = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        odd = shown(error.object[max(0, error.start - 40) : error.end])
+        raise StatedictError(f"a name or a text of the metadata is no Unicode text (`{odd}`); rename it") from None
+    data += b" " * (-len(data) % _ALIGNMENT)
+    if len(data) > _LONGEST_HEADER:
+        raise StatedictError(
+            f"the header has {len(data):,} bytes, of which safetensors' own reader allows {_LONGEST_HEADER:,}; "
+            "write a folder of shards"
         )
-    dtype = SAFETENSORS_DTYPES.get(kind) if isinstance(kind, str) else None
-    if dtype is None:
-        raise FormatError(
-            f"{source.name}: tensor `{shown(name)}` has the unknown dtype `{shown(str(kind))}`; "
-            "a newer statedict may know it"
-        )
-    return TensorInfo(name, dtype, shape, Extent(source, start + begin, end - begin))
+    return len(data).to_bytes(8, "little") + data
 
 
-def _place(tensor: TensorInfo) -> tuple[int, int, str]:
-    extent = tensor.extent
-    return (extent.offset, extent.size, tensor.name) if extent else (0, 0, tensor.name)
+def _metadata(index: Index, aliases: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What `__metadata__` holds, and notes of what it does not."""
+    told = said(index.metadata)
+    kept = {key: text for key, text in told.items() if isinstance(text, str) and key not in aliases}
+    for key in _aliases(kept, index.tensors):  # it would be read as a tie
+        del kept[key]
+    notes: list[str] = []
+    if lost := told.keys() - kept.keys():
+        why = "safetensors keeps texts only, and those that name a tensor as ties"
+        notes.append(f"metadata left out, as {why}: {listed(key for key in told if key in lost)}")
+    if aliases:
+        notes.append(f"tied tensors are written once, which `{_METADATA}` says: {ties(aliases)}")
+    return {_FORMAT: "pt", **kept, **aliases}, tuple(notes)

@@ -6,15 +6,20 @@ attributes of the root. Of several sets of weights in one folder safetensors are
 """
 
 import dataclasses
+import itertools
 import json
 import re
+from collections import Counter
 from typing import Any, NamedTuple
 
 from statedict import formats
-from statedict.errors import FormatError, LimitError
+from statedict.amounts import bytes_of
+from statedict.errors import FormatError, LimitError, StatedictError
+from statedict.formats import Format
 from statedict.index import Index, ModuleInfo, TensorInfo, shown
 from statedict.limits import Limits
 from statedict.narrow import is_dict
+from statedict.plan import Plan
 from statedict.source import FileSource, Folder, Source
 
 _INDEX = re.compile(r"(?P<stem>.+)(?P<suffix>\.\w+)\.index(?P<variant>\.[\w-]+)?\.json")
@@ -106,7 +111,7 @@ def _listed(source: Source, limits: Limits) -> _Set:
     """The set that an index file lists. Raises FormatError where it is no such index."""
     listed = _json(source, limits)
     owners = listed.get("weight_map")
-    if not is_dict(owners) or not owners or not all(isinstance(text, str) for pair in owners.items() for text in pair):
+    if not is_dict(owners) or {*map(type, owners), *map(type, owners.values())} != {str}:
         raise FormatError(
             f"{source.name}: has no `weight_map` from names of tensors to files; it is no index of shards"
         )
@@ -150,9 +155,8 @@ class _Joined:
     def __init__(self, folder: Folder, chosen: _Set) -> None:
         self._folder = folder
         self._chosen = chosen
-        self._wanted: dict[str, set[str]] = {}
-        for name, file in (chosen.owners or {}).items():
-            self._wanted.setdefault(file, set()).add(name)
+        self._counts = Counter((chosen.owners or {}).values())
+        """How many tensors are to be in each file."""
         self._tensors: dict[str, TensorInfo] = {}
         self._modules: dict[str, ModuleInfo] = {}
         self._files: dict[str, str] = {}
@@ -171,7 +175,8 @@ class _Joined:
                 f"{self._folder.name}: tensor `{shown(name)}` stands in `{self._files[name]}` and in `{file}`; "
                 "open the one that you mean"
             )
-        self._files |= dict.fromkeys(tensors, file)
+        else:
+            self._files |= dict.fromkeys(tensors, file)
         self._tensors |= tensors
         for path, info in index.modules.items():
             known = self._modules.setdefault(path, info)
@@ -182,14 +187,17 @@ class _Joined:
 
     def _listed(self, file: str, index: Index) -> dict[str, TensorInfo]:
         """Those of a shard's tensors that the index says are in it."""
-        wanted = self._wanted[file]
-        if missing := wanted - index.tensors.keys():
+        owners, tensors = self._chosen.owners or {}, index.tensors
+        wanted = {name for name in tensors if owners.get(name) == file}
+        if len(wanted) < self._counts[file]:
+            missing = {name for name, owner in owners.items() if owner == file} - wanted
             raise FormatError(
                 f"{self._folder.name}: `{self._chosen.name}` says that `{file}` holds `{shown(min(missing))}`"
                 f"{f' and {len(missing) - 1:,} more' * (len(missing) > 1)}, but it does not; fetch that shard again"
             )
-        self._surplus += [f"{file}: {name}" for name in index.tensors if name not in wanted]
-        return {name: tensor for name, tensor in index.tensors.items() if name in wanted}
+        wanted |= {later for later, first in index.aliases().items() if first in wanted}
+        self._surplus += [f"{file}: {name}" for name in tensors if name not in wanted]
+        return {name: tensor for name, tensor in tensors.items() if name in wanted}
 
     def index(self, source: Source, attributes: dict[str, Any]) -> Index:
         """What has been added, as one. What no index lists, shards and tensors, its metadata name as `surplus`."""
@@ -226,3 +234,79 @@ def _json(source: Source, limits: Limits) -> dict[str, Any]:
     if not is_dict(value):
         raise FormatError(f"{source.name}: is no JSON object")
     return value
+
+
+_WRITTEN = {"safetensors": ("model", ".safetensors"), "torch": ("pytorch_model", ".bin")}
+"""What the files of each format that is written in shards are called."""
+
+
+def write_folder(index: Index, entry: Format, most: int | str, taken: frozenset[str] = frozenset()) -> dict[str, Plan]:
+    """The files of an index as `transformers` loads them from a folder, by name, each of at most `most` bytes of data.
+
+    The one that lists the others comes last; a single one needs none. No shard gets one of the names that are `taken`:
+    an old checkpoint stays whole beside the new one's. Raises StatedictError for a format that is not written in
+    shards, and for what it cannot hold.
+    """
+    if entry.name not in _WRITTEN:
+        raise StatedictError(
+            f'the format "{entry.name}" is written to one file, not to a folder of shards; name a file that ends in '
+            f"{entry.suffixes[0] if entry.suffixes else 'its suffix'}"
+        )
+    stem, suffix = _WRITTEN[entry.name]
+    write, shards = entry.writer().write, shard(index, bytes_of(most))
+    if len(shards) == 1:
+        return {stem + suffix: write(shards[0])}
+    count = len(shards)
+    named = dict(zip(_free_names(stem, suffix, count, taken), shards, strict=True))
+    plans = {name: write(held) for name, held in named.items()}
+    plans[f"{stem}{suffix}.index.json"] = _list_of(named, ties_apart=entry.name == "safetensors")
+    return plans
+
+
+def _free_names(stem: str, suffix: str, count: int, taken: frozenset[str]) -> list[str]:
+    """The names of so many shards, of which none is taken."""
+    series = itertools.chain([stem], (f"{stem}-{again}" for again in itertools.count(2)))
+    named = ([f"{each}-{at:05}-of-{count:05}{suffix}" for at in range(1, count + 1)] for each in series)
+    return next(names for names in named if taken.isdisjoint(names))
+
+
+def shard(index: Index, most: int) -> list[Index]:
+    """The tensors in parts of at most `most` bytes, in order, as `huggingface_hub` divides them; at least one part.
+
+    A larger tensor is a part of its own; all names of a tied tensor are in one. The parts have no modules: their names
+    are full.
+    """
+    parts: list[dict[str, TensorInfo]] = []
+    current: dict[str, TensorInfo] = {}
+    size, homes = 0, dict[int, dict[str, TensorInfo]]()
+    for name, info in index.tensors.items():
+        part, nbytes = homes.get(id(info)), info.nbytes
+        if part is None:
+            if nbytes > most:
+                parts.append(part := {})
+            else:
+                if size + nbytes > most:
+                    parts.append(current)
+                    current, size = {}, 0
+                part, size = current, size + nbytes
+            homes[id(info)] = part
+        part[name] = info
+    if current or not parts:
+        parts.append(current)
+    return [Index(index.format, index.source, part, metadata=index.metadata, ordered=index.ordered) for part in parts]
+
+
+def _list_of(shards: dict[str, Index], *, ties_apart: bool) -> Plan:
+    """The file that says which shard each tensor is in; with `ties_apart`, of tied ones only for the first name."""
+    owners: dict[str, str] = {}
+    once: dict[int, TensorInfo] = {}
+    for file, index in shards.items():
+        apart = index.aliases() if ties_apart else {}
+        owners |= dict.fromkeys((name for name in index.tensors if name not in apart), file)
+        once |= {id(info): info for info in index.tensors.values()}
+    totals = {
+        "total_parameters": sum(info.numel for info in once.values()),
+        "total_size": sum(info.nbytes for info in once.values()),
+    }
+    text = json.dumps({"metadata": totals, "weight_map": owners}, indent=2, sort_keys=True)
+    return Plan(((text + "\n").encode(),))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from statedict import tuples
 from statedict.dtypes import DType
 from statedict.errors import FormatError, LimitError
 from statedict.formats._graph import index_of
@@ -18,6 +19,7 @@ from statedict.formats._zip import first_name, holds, is_zip, read_zip
 from statedict.index import Index, shown
 from statedict.limits import Limits
 from statedict.opaque import Opaque
+from statedict.plan import Plan
 from statedict.source import Extent, Source
 
 _RECORDS = ("version", ".format_version", "byteorder", ".storage_alignment", ".data/serialization_id")
@@ -39,6 +41,17 @@ def read(source: Source, limits: Limits) -> Index:
     """The index of a PyTorch zip archive. Raises FormatError where it is damaged or another kind of zip archive."""
     graph, metadata = read_graph(source, limits)
     return index_of(graph, "torch", source, limits, metadata)
+
+
+def write(index: Index) -> Plan:
+    """The PyTorch zip archive of an index, which `torch.load(weights_only=True)` opens.
+
+    Modules become state dicts; dicts and lists of a checkpoint stay what they were. Raises StatedictError for a tensor
+    that PyTorch has no form for.
+    """
+    from statedict.formats import _torch_writing  # which reading does not need
+
+    return _torch_writing.plan(index)
 
 
 def read_graph(source: Source, limits: Limits) -> tuple[Any, dict[str, Any]]:
@@ -91,9 +104,9 @@ def prefix_of(members: dict[str, Source], source: Source) -> str:
 def _storages(
     members: dict[str, Source], folder: str, big_endian: bool, source: Source
 ) -> Callable[[Any], Storage | Opaque]:
-    """The `persistent_load` of an archive: a storage for what refers to one, made once. Few frames: it runs often."""
-    made: dict[str, Storage] = {}
-    others: dict[tuple[str, DType], Storage] = {}  # of an element type other than that of the first with that key
+    """The `persistent_load` of an archive: a storage for what refers to one, made once. Little work: it runs often."""
+    held: dict[str, Source | Storage] = {**members}  # a member, until it is referred to; then the storage
+    others: dict[tuple[str, DType], Storage] = {}  # of an element type other than that of the first with that name
     dtypes: dict[type, DType] = {}
 
     def load(pid: Any) -> Storage | Opaque:
@@ -106,20 +119,21 @@ def _storages(
             return Opaque("persistent_load", (pid,))
         if (dtype := dtypes.get(kind)) is None:
             dtype = dtypes[kind] = storage_dtype(kind)
-        if (found := made.get(key)) is None:
-            found = made[key] = storage(dtype, folder + key, device, numel)
-        elif found.dtype is not dtype and (found := others.get((key, dtype))) is None:
-            found = others[key, dtype] = storage(dtype, folder + key, device, numel)
+        name = folder + key
+        found = held.get(name)
+        if not isinstance(found, Storage):
+            found = held[name] = storage(found, dtype, name, device, numel)
+        elif found.dtype is not dtype and (found := others.get((name, dtype))) is None:
+            found = others[name, dtype] = storage(members.get(name), dtype, name, device, numel)
         return found
 
-    def storage(dtype: DType, name: str, device: str, numel: int) -> Storage:
+    def storage(member: Source | None, dtype: DType, name: str, device: str, numel: int) -> Storage:
         if device == "meta":
             return Storage(dtype, count(numel), device)
         size = dtype.itemsize * numel
-        member = members.get(name)
         if member is None or not 0 <= size <= member.size:
             raise _lacking(source, name, member, size)
-        return Storage(dtype, numel, device, Extent(member, 0, size), big_endian)
+        return Storage(dtype, numel, device, tuples.made(Extent, (member, 0, size)), big_endian)
 
     return load
 

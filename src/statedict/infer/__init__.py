@@ -2,7 +2,6 @@
 
 from statedict.infer.layout import inferred_attributes, inferred_repr
 from statedict.infer.quantization import Quantization
-from statedict.infer.roles import is_buffer
 from statedict.infer.tree import Inference, infer
 
-__all__ = ["Inference", "Quantization", "infer", "inferred_attributes", "inferred_repr", "is_buffer"]
+__all__ = ["Inference", "Quantization", "infer", "inferred_attributes", "inferred_repr"]

@@ -22,8 +22,10 @@ _BATCH = re.compile(r"^bn\d*$|batch_?norm")
 _INSTANCE = re.compile(r"instance_?norm|^in\d*$")
 _NORM = re.compile(r"norm|(^|_)ln(\d|_|$)|^ln|^bn\d*$")
 _OTHER = re.compile(r"^grn$|response")
-_OF_QUERIES = re.compile(r"^(q|k|q_a|kv_a)_(layer)?norm$|^norm_[qk]$")
+_OF_QUERIES = re.compile(r"(^|_)(q|k|q_a|kv_a|query|key)_(layer)?norm$|^norm_[qk]$")
 _NUMBERED = re.compile(r"norm(\d+)")
+_BEFORE_TRANSFORMERS = frozenset({"norm", "proj_in", "transformer_blocks", "proj_out"})
+"""What diffusion models wrap transformers in, within convolutions."""
 _DEPTHWISE = re.compile(r"conv_dw|dw_?conv|depth_?wise")
 
 
@@ -34,7 +36,7 @@ def kind(place: Place) -> str | None:
         return None
     title = place.title
     if place.module.version == 2:
-        return "?InstanceNorm" if _INSTANCE.search(title) else "?BatchNorm"
+        return "?InstanceNorm" if _INSTANCE.search(title) else "?BatchNorm" if _BATCH.search(title) else None
     if bias is None:
         return _without_bias(title, weight[0])
     if _GROUP.search(title):
@@ -68,14 +70,21 @@ def _norm(place: Place) -> str | None:
     """A norm of no telling name: LayerNorm among linear layers; among convolutions it could be of several kinds."""
     around, title = (place.above.evidence, place.above.title) if place.above is not None else (0, "")
     names = [sibling.name for sibling in place.siblings]
+    if "stem" not in title and (_of_a_convolution(place) or _BEFORE_TRANSFORMERS <= set(names)):
+        return "GroupNorm"
     if around & MATRICES or any(map(_DEPTHWISE.search, names)):
         return "LayerNorm"
     if around & CONVOLUTIONS:
-        if "embed" in title:
-            return "LayerNorm"
-        numbered = _NUMBERED.fullmatch(place.name)
-        return "GroupNorm" if numbered and f"conv{numbered[1]}" in names and "stem" not in title else "?Norm"
+        return "LayerNorm" if "embed" in title else "?Norm"
     return "LayerNorm" if nearest(place, CONVOLUTIONS | MATRICES) == MATRICES else "?Norm"
+
+
+def _of_a_convolution(place: Place) -> bool:
+    """Whether a convolution beside it has its number, as in residual blocks: one that is not depthwise."""
+    numbered = _NUMBERED.fullmatch(place.name)
+    name = f"conv{numbered[1]}" if numbered else None
+    found = next((each for each in place.siblings if each.name == name), None)
+    return found is not None and bool(found.evidence & CONVOLUTIONS) and found.shape("weight")[1:2] != (1,)
 
 
 def _layer_norm(place: Place) -> str | None:

@@ -27,19 +27,26 @@ class Place:
 
     __slots__ = ("above", "below", "evidence", "kind", "module", "name", "own", "quantization", "shapes")
 
-    def __init__(self, name: str, module: "Module", above: "Place | None", shapes: dict[str, Shape]) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: "Module",
+        above: "Place | None",
+        shapes: dict[str, Shape],
+        quantization: "Quantization | None",
+    ) -> None:
         self.name = name
         self.module = module
         self.above = above
         self.shapes = shapes
-        """Its own tensors, by local name."""
+        """Its own tensors, by local name. Shared by all that hold the same."""
         self.below: list[Place] = []
         self.own = 0
         """What it is itself, as a bit."""
         self.evidence = 0
         """What there is in it, itself included."""
         self.kind: str | None = None
-        self.quantization: Quantization | None = None
+        self.quantization = quantization
 
     def shape(self, name: str) -> Shape:
         """The shape of one of its own tensors; () where it has none of that name."""

@@ -4,8 +4,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from statedict.index import EMPTY, TensorInfo
+from statedict.narrow import is_list, is_tuple
 
 if TYPE_CHECKING:
     from statedict.module import Module
@@ -17,6 +19,9 @@ class _Stored(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     subclass: str | None = None
+    bits: int | None = None
+    """Of one value as its parts store it, where a subclass has some."""
+    group_size: int | None = None
 
     @property
     def numel(self) -> int:
@@ -54,34 +59,46 @@ class Quantization:
 
 def quantization_of(module: "Module") -> Quantization | None:
     """How the weight of a module is quantised; None where it is not."""
-    if not _is_suspect(module):
+    parameters, buffers = module._parameters, module.__dict__.get("_buffers", EMPTY)
+    if not _is_suspect(parameters, buffers):
         return None
     found = _stored(module)
-    child = module._modules.get("weight")
-    if child is not None:
-        found += tuple((f"weight.{name}", stored) for name, stored in _stored(child))
-    return _recognised(found)
+    weight = module.__dict__.get("_modules", EMPTY).get("weight")
+    if weight is not None:  # names like `weight.quant_state.bitsandbytes__nf4`
+        found += _named("weight", weight)
+        if (state := weight.__dict__.get("_modules", EMPTY).get("quant_state")) is not None:
+            found += _named("weight.quant_state", state)
+    infos = dict(found)
+    return next((told for rule in _RULES if (told := rule(infos))), None)
+
+
+def _named(path: str, module: "Module") -> "tuple[tuple[str, _Stored], ...]":
+    return tuple((f"{path}.{name}", stored) for name, stored in _stored(module))
 
 
 def _stored(module: "Module") -> "tuple[tuple[str, _Stored], ...]":
     return tuple(
-        (name, _Stored(held.info.dtype.name, held.info.shape, held.info.encoding.kind))
-        for table in (module._parameters, module._buffers)
+        (name, _described(held.info, held.info.shape))
+        for table in (module._parameters, module.__dict__.get("_buffers", EMPTY))
         for name, held in table.items()
         if held is not None and held.info.shape is not None
     )
 
 
-@lru_cache(maxsize=256)
-def _recognised(stored: "tuple[tuple[str, _Stored], ...]") -> Quantization | None:
-    """What the first rule that fits tells; models have thousands of layers that are stored alike."""
-    infos = dict(stored)
-    return next((found for rule in _RULES if (found := rule(infos))), None)
+def _described(info: TensorInfo, shape: tuple[int, ...]) -> _Stored:
+    """What counts of a tensor; of a subclass also what its parts tell."""
+    encoding = info.encoding
+    if encoding.kind is None:
+        return _Stored(info.dtype.name, shape)
+    codes, block = encoding.parts.get("qdata"), encoding.attributes.get("block_size")
+    bits = 8 * codes.nbytes // info.numel if codes is not None and info.numel else None
+    last = block[-1] if (is_list(block) or is_tuple(block)) and block else None
+    group = last if isinstance(last, int) and shape and last < shape[-1] else None
+    return _Stored(info.dtype.name, shape, encoding.kind, bits, group)
 
 
-def _is_suspect(module: "Module") -> bool:
+def _is_suspect(parameters: Mapping[str, Any], buffers: Mapping[str, Any]) -> bool:
     """Whether it is worth a closer look: told quickly, since nearly all modules are not."""
-    parameters, buffers = module._parameters, module._buffers
     weight = parameters.get("weight", buffers.get("weight"))
     if weight is not None:
         return weight.info.dtype.name in _NARROW or weight.info.encoding.kind is not None
@@ -110,17 +127,35 @@ def _packed(infos: _Infos) -> Quantization | None:
     """GPTQ packs the inputs of an output into whole numbers, AWQ the outputs of an input."""
     weight, zeros, scales = _integers(infos, "qweight"), _integers(infos, "qzeros"), _shape(infos, "scales")
     if weight is None or zeros is None or len(scales) != 2 or 0 in scales:
-        return None
-    outputs = scales[1]
+        return _awq_for_vectors(infos)
+    groups, outputs = scales
     bits = _WORD * zeros[1] // outputs
     if weight[1] == outputs and bits:
         method, inputs = "gptq", weight[0] * _WORD // bits
     elif weight[1] == zeros[1] and bits:
         method, inputs = "awq", weight[0]
     else:
+        return _awq_for_vectors(infos)
+    return Quantization(method, bits, (outputs, inputs), inputs // groups if groups > 1 else None, _packed_names(infos))
+
+
+def _awq_for_vectors(infos: _Infos) -> Quantization | None:
+    """AWQ in the two layouts of AutoAWQ that are fast for one token: 4 bits, with scales for more groups than are."""
+    weight, zeros, scales = infos.get("qweight"), _shape(infos, "qzeros"), _shape(infos, "scales")
+    if weight is None or not len(weight.shape) == len(zeros) == len(scales) == 2:
         return None
-    names = tuple(name for name in ("qweight", "qzeros", "scales", "g_idx") if name in infos)
-    return Quantization(method, bits, (outputs, inputs), inputs // scales[0], names)
+    rows, columns = weight.shape
+    if weight.dtype == "int32" and rows == zeros[0] == scales[0]:
+        shape = rows, columns * _WORD // 4
+    elif weight.dtype == "int16" and zeros == scales and 4 * rows == scales[1]:
+        shape = 4 * rows, columns
+    else:
+        return None
+    return Quantization("awq", 4, shape, None, _packed_names(infos))
+
+
+def _packed_names(infos: _Infos) -> tuple[str, ...]:
+    return tuple(name for name in ("qweight", "qzeros", "scales", "g_idx") if name in infos)
 
 
 def _bitsandbytes(infos: _Infos) -> Quantization | None:
@@ -147,12 +182,16 @@ def _compressed(infos: _Infos) -> Quantization | None:
         return None
     names = tuple(name for name in infos if name.startswith("weight_"))
     outputs, columns = packed.shape
-    if packed.dtype == "uint8":
-        inputs = 2 * columns
-        return Quantization("compressed-tensors", 4, (outputs, inputs), inputs // scale[1], names)
-    for bits in (4, 8):
-        inputs = columns * _WORD // bits
-        if inputs == _USUAL_GROUP * scale[1]:
+    if packed.dtype == "uint8":  # floats: in groups of 16 with their scales in eight bits of float, else of 32
+        group = 16 if infos["weight_scale"].dtype.startswith("float8") else 32
+        inputs = group * scale[1]
+        bits = 8 * columns // inputs
+        if inputs * bits == 8 * columns and bits in (4, 6):
+            return Quantization("compressed-tensors", bits, (outputs, inputs), group, names)
+    else:
+        inputs = _USUAL_GROUP * scale[1]
+        bits = columns * _WORD // inputs
+        if inputs * bits == columns * _WORD and 2 <= bits <= 8:
             return Quantization("compressed-tensors", bits, (outputs, inputs), _USUAL_GROUP, names)
     return Quantization("compressed-tensors", None, None, None, names)
 
@@ -175,16 +214,31 @@ def _torchao(infos: _Infos) -> Quantization | None:
     """A tensor subclass of torchao: one tensor where a pickle keeps it, several where safetensors does."""
     weight = infos.get("weight")
     if weight is not None:
-        kind = weight.subclass or ""
-        return Quantization("torchao", None, weight.shape, None, ("weight",)) if kind.startswith("torchao.") else None
+        if not (weight.subclass or "").startswith("torchao."):
+            return None
+        return Quantization("torchao", weight.bits, weight.shape, weight.group_size, ("weight",))
     values = next((name for name in ("_weight_qdata", "weight:qdata", "weight:_data") if name in infos), None)
     if values is None:
         return None
     begin = values.removesuffix("qdata").removesuffix("_data") if values != "weight:_data" else "weight:"
     names = tuple(name for name in infos if name.startswith(begin))
-    scale = _shape(infos, begin + "scale")
-    whole = infos[values].dtype in _NARROW and len(scale) == 2 and _shape(infos, values)[:1] == scale[:1]
-    return Quantization("torchao", 8 if whole else None, _shape(infos, values) if whole else None, None, names)
+    bits, shape, group = _in_parts(infos[values], infos.get(begin + "scale"), infos.get(begin + "zero_point"))
+    return Quantization("torchao", bits, shape, group, names)
+
+
+def _in_parts(
+    codes: _Stored, scale: _Stored | None, zero: _Stored | None
+) -> tuple[int | None, tuple[int, ...] | None, int | None]:
+    """Bits, shape and group size of a matrix of codes: eight bits, or two to a byte where zero points are floats."""
+    if scale is None or not len(codes.shape) == len(scale.shape) == 2 or codes.dtype not in _NARROW:
+        return None, None, None
+    outputs, columns = codes.shape
+    in_pairs = zero is not None and zero.dtype == scale.dtype
+    rows, groups = reversed(scale.shape) if in_pairs else scale.shape
+    inputs = 2 * columns if in_pairs else columns
+    if rows != outputs or not groups or inputs % groups:
+        return None, None, None
+    return 4 if in_pairs else 8, (outputs, inputs), inputs // groups if groups > 1 else None
 
 
 _RULES = (_packed, _bitsandbytes, _compressed, _scaled, _torchao)

@@ -2,9 +2,10 @@
 # pyright: reportPrivateUsage=false
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from statedict import collector
+from statedict.index import EMPTY
 from statedict.infer import sequences
 from statedict.infer.kinds import UNSURE, alone, among, as_around
 from statedict.infer.places import (
@@ -20,7 +21,7 @@ from statedict.infer.places import (
     Place,
     Shape,
 )
-from statedict.infer.quantization import quantization_of
+from statedict.infer.quantization import Quantization, quantization_of
 
 if TYPE_CHECKING:
     from statedict.module import Module
@@ -42,6 +43,11 @@ _COMPANIONS = frozenset(
     }
 )
 """Names that models with RMSNorm have: of the matrices of a gated perceptron, of T5's perceptron, of state spaces."""
+
+
+_Held = tuple[dict[str, Shape], Quantization | None]
+_Known = dict[tuple[object, ...], _Held]
+_NOTHING: _Held = ({}, None)
 
 
 class Inference:
@@ -68,7 +74,6 @@ def infer(root: "Module") -> None:
         known: dict[object, str | None] = {}
         for place in places:
             if place.shapes:
-                place.quantization = quantization_of(place.module)
                 place.kind = place.quantization.kind if place.quantization else _alone(place, known)
         unsure = _learned(places)
         for rule in (among, among, as_around):
@@ -130,6 +135,7 @@ def _tell(place: Place) -> None:
 def _places(root: "Module") -> list[Place]:
     """The modules of the tree, parents first, each once; those whose kind the file tells without their tensors."""
     places: list[Place] = []
+    known: _Known = {}
     met: set[int] = set()
     stack: list[tuple[str, Module, Place | None]] = [("", root, None)]
     while stack:
@@ -137,7 +143,8 @@ def _places(root: "Module") -> list[Place]:
         if id(module) in met:
             continue
         met.add(id(module))
-        place = Place(name, module, above, _shapes(module) if "_inference" in module.__dict__ else {})
+        held = _held(module, known) if "_inference" in module.__dict__ else _NOTHING
+        place = Place(name, module, above, *held)
         places.append(place)
         if above is not None:
             above.below.append(place)
@@ -151,8 +158,19 @@ def _is_optimizer(module: "Module") -> bool:
     return "state" in children and ("param_groups" in children or "param_groups" in module.attributes)
 
 
-def _shapes(module: "Module") -> dict[str, Shape]:
-    shapes = {name: held.info.shape or () for name, held in module._parameters.items() if held is not None}
-    if "_buffers" in module.__dict__:
-        shapes.update((name, held.info.shape or ()) for name, held in module._buffers.items() if held is not None)
-    return shapes
+def _held(module: "Module", known: _Known) -> _Held:
+    """The shapes of the tensors of a module, and how its weight is quantised: once for all that hold the same."""
+    key: list[Any] = []
+    for table in (module._parameters, module.__dict__.get("_buffers", EMPTY)):
+        for name, held in table.items():
+            if held is not None:
+                info = held.info
+                key += (name, info.dtype, info.shape, info.encoding)
+    if not key:
+        return _NOTHING
+    same = tuple(key)
+    if (found := known.get(same)) is None:
+        found = {name: shape or () for name, shape in zip(key[::4], key[2::4], strict=True)}, quantization_of(module)
+        if "_modules" not in module.__dict__:  # where a weight may be in parts
+            known[same] = found
+    return found

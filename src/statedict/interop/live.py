@@ -2,13 +2,16 @@
 # pyright: reportPrivateUsage=false, reportUnknownMemberType=false
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any, cast
+from typing import Any, Self, cast
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 from torch import nn
 
 from statedict.containers import ModuleDict, ModuleList, Sequential
+from statedict.dtypes import DType
+from statedict.dtypes import dtype as dtype_of
+from statedict.expressions.rounding import Overflow
 from statedict.interop import values
 from statedict.interop.live_tensors import Live, LiveBuffer, LiveParameter, LiveTensor, Sources, detached, live_tensor
 from statedict.module import Module
@@ -205,6 +208,11 @@ class LiveModule(Module):
     def to_torch(self, classes: Mapping[str, type[nn.Module]] | None = None) -> nn.Module:
         """The live module itself."""
         return self.live
+
+    def to(self, dtype: DType | str, overflow: Overflow = "torch") -> Self:
+        """This module, whose live module PyTorch has cast."""
+        self.live.to(getattr(torch, str(dtype_of(str(dtype)))))
+        return self
 
     def extra_repr(self) -> str:
         prints_itself = type(self.live).__repr__ is not nn.Module.__repr__

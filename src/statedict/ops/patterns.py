@@ -1,7 +1,7 @@
 """Patterns over dotted names: `*` within one part, `**` across parts, `{a,b}` alternatives, `{0-11}` ranges."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from statedict.errors import PatternError
 
@@ -19,19 +19,24 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     themselves; `{0-11}` is a whole number from 0 to 11, `{00-11}` one written with two digits. Any other character is
     itself. Raises PatternError when braces do not match or a range runs backwards.
     """
-    return re.compile(_Parser(pattern).whole(), re.DOTALL)
+    return re.compile(PatternParser(pattern).whole(), re.DOTALL)
 
 
-def matching(names: Sequence[str], patterns: Iterable[str]) -> set[str]:
+def matching(
+    names: Sequence[str], patterns: Iterable[str], modules: Callable[[], Container[str]] = frozenset
+) -> set[str]:
     """Those of `names` that fit at least one of `patterns`; a pattern that is itself a name fits that name.
 
-    Raises PatternError for a pattern that fits nothing; the text holds the closest names.
+    Raises PatternError for a pattern that fits nothing; the text holds the closest names, or, where it is one of
+    `modules`, what to write for all that is in it.
     """
     known = set(names)
     found: set[str] = set()
     for pattern in patterns:
         fits = compile_pattern(pattern).fullmatch if pattern not in known else None
         matched = {pattern} if fits is None else {name for name in names if fits(name)}
+        if not matched and pattern in modules():
+            raise PatternError(f"`{pattern}` is a module; `{pattern}.**` matches the tensors in it")
         if not matched:
             raise PatternError(f"`{pattern}` matches no name{suggestion(pattern, names)}")
         found |= matched
@@ -63,8 +68,11 @@ def suggestion(wanted: str, names: Iterable[str]) -> str:
     return f"; closest: {', '.join(f'`{name}`' for name in found)}" if found else ""
 
 
-class _Parser:
+class PatternParser:
     """One pass over a pattern, translating as it goes."""
+
+    PARTS = ".*"
+    """What `**` becomes where it stands for whole parts."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -74,30 +82,34 @@ class _Parser:
         pieces: list[str] = []
         while self.at < len(self.pattern):
             if self._whole_part_stars():
-                self._add_parts(pieces)
+                self.add_parts(pieces)
             elif self.pattern[self.at] == "}":
                 raise self._error(self.at, "`}` closes nothing")
             else:
-                pieces.append(self._piece())
+                pieces.append(self.outermost())
         return "".join(pieces)
 
-    def _whole_part_stars(self) -> bool:
-        if not self.pattern.startswith("**", self.at) or self.pattern[max(self.at - 1, 0) : self.at] not in ("", "."):
-            return False
-        return self.pattern[self.at + 2 : self.at + 3] in ("", ".")
+    def outermost(self) -> str:
+        """The next star, group or character that is in no braces."""
+        return self._piece()
 
-    def _add_parts(self, pieces: list[str]) -> None:
+    def add_parts(self, pieces: list[str]) -> None:
         """`**` as a whole part, with the dot that goes when it stands for no part at all."""
         self.at += 2
         while re.match(r"\.\*\*(?![^.])", self.pattern[self.at : self.at + 4]):
             self.at += 3  # more of the same: one is enough, and never slow
         if self.pattern.startswith(".", self.at):
             self.at += 1
-            pieces.append(r"(?:.*\.)?")
+            pieces.append(rf"(?:{self.PARTS}\.)?")
         elif pieces and pieces[-1] == r"\.":
-            pieces[-1] = r"(?:\..*)?"
+            pieces[-1] = rf"(?:\.{self.PARTS})?"
         else:
-            pieces.append(".*")
+            pieces.append(self.PARTS)
+
+    def _whole_part_stars(self) -> bool:
+        if not self.pattern.startswith("**", self.at) or self.pattern[max(self.at - 1, 0) : self.at] not in ("", "."):
+            return False
+        return self.pattern[self.at + 2 : self.at + 3] in ("", ".")
 
     def _piece(self) -> str:
         """The next star, group or character."""

@@ -5,14 +5,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from statedict.errors import LimitError, PatternError
-from statedict.index import EMPTY
+from statedict.errors import LimitError
+from statedict.index import EMPTY, TensorInfo
 from statedict.module import Module
 from statedict.ops.patterns import matching
+from statedict.roles import Role
 from statedict.tensor import Tensor
-
-Role = Literal["parameter", "buffer", "optimizer"]
-"""What a tensor is for; "optimizer": part of an optimizer's state in a training checkpoint."""
 
 Optimizer = Literal["optimizer"] | None
 """The role of all tensors in an optimizer's state; None: each has its own."""
@@ -28,6 +26,11 @@ class NamedTensor(NamedTuple):
     tensor: Tensor
     owner: Module
     role: Role
+
+    @property
+    def info(self) -> TensorInfo:
+        """What the tensor is and where it lies."""
+        return self.tensor.info
 
 
 def select(model: Module, *patterns: str, where: str | None = None) -> dict[str, Tensor]:
@@ -150,13 +153,5 @@ def facts(entry: NamedTensor) -> Mapping[str, Any]:
 
 def _fitting(model: Module, entries: list[NamedTensor], patterns: tuple[str, ...]) -> list[NamedTensor]:
     """Those of `entries` that fit; a pattern that is only a module's name is answered with the one to write."""
-    names = [entry.name for entry in entries]
-    try:
-        found = matching(names, patterns)
-    except PatternError as error:
-        modules = {name for name, *_ in named_modules(model)}
-        for pattern in patterns:
-            if pattern in modules and f"`{pattern}` matches" in str(error):
-                raise PatternError(f"`{pattern}` is a module; `{pattern}.**` matches the tensors in it") from None
-        raise
+    found = matching([entry.name for entry in entries], patterns, lambda: {name for name, *_ in named_modules(model)})
     return [entry for entry in entries if entry.name in found]

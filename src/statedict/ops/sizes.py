@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from statedict.dtypes import DType
 from statedict.index import TensorInfo
-from statedict.ops.select import NamedTensor, Role
+from statedict.ops.select import NamedTensor
+from statedict.roles import Role
 from statedict.source import Extent
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ def formats_table(
     columns = [
         Column("name", [entry.name for entry in formats], "name"),
         Column("suffixes", [" ".join(entry.suffixes) or "folders" * entry.folders for entry in formats], "kind"),
-        Column("can", ["read"] * len(formats)),
+        Column("can", ["read, write" if entry.writes else "read" for entry in formats]),
         Column("for all of it, install", [_needed(entry, is_installed) for entry in formats], "dtype"),
         Column("what it is", [_about(entry).replace("`", "") for entry in formats], shrinks=True),
     ]
@@ -40,7 +40,7 @@ def formats_fields(formats: Sequence[Format], is_installed: Callable[[str], bool
             "suffixes": entry.suffixes,
             "folders": entry.folders,
             "reads": True,
-            "writes": False,
+            "writes": entry.writes,
             "about": entry.about,
             "extra": entry.extra,
             "installed": entry.extra is None or is_installed(entry.extra),

@@ -52,7 +52,7 @@ def _wide_cells(text: str) -> int:
     return rich.cells.cell_len(text)
 
 
-_ONE_CELL = dict.fromkeys(map(ord, "│├└─…·×=▸"), "-")
+_ONE_CELL = dict.fromkeys(map(ord, "│├└─…·×=▸▁▂▃▄▅▆▇█"), "-")
 """What the views draw with: one column each, known without asking rich."""
 
 

@@ -46,10 +46,15 @@ class Node:
     """Equal for nodes that look the same."""
     form: int = 0
     """Equal for nodes that look the same but for shapes; only an optimizer's have it."""
+    _sizes: Sizes | None = None
 
     def sizes(self) -> Sizes:
-        """The totals of all that it stands for."""
-        return sizes(self.entries)
+        """The totals of all that it stands for: found once, and once for all that hold nothing but the same."""
+        if self._sizes is None:
+            (only,) = self.children if len(self.children) == 1 else (None,)
+            alike = only is not None and len(only.entries) == len(self.entries)
+            self._sizes = only.sizes() if alike and only is not None else sizes(self.entries)
+        return self._sizes
 
 
 class Outline:
@@ -64,6 +69,7 @@ class Outline:
         self._only = only
         self._interned: dict[Any, int] = {}
         self._met: dict[int, str] = {}
+        self._quantizations: dict[int, str] = {}
         self.root = self._module("", "", "", model, None, whole=only is None)
 
     @property
@@ -78,7 +84,7 @@ class Outline:
 
     def _module(self, label: str, path: str, prefix: str, module: Module, role: Optimizer, *, whole: bool) -> Node:
         """The node of `module`. `prefix` is what its tensors' names begin with."""
-        node = Node(label, path, printing.kind(module), _details(module))
+        node = Node(label, path, printing.kind(module), self._details(module))
         if id(module) in self._met:
             node.same_as = self._met[id(module)]
             node.signature = node.form = self._intern("=", node.same_as)
@@ -100,13 +106,26 @@ class Outline:
         self._sign(node, loosely=role == "optimizer")
         return node
 
+    def _details(self, module: Module) -> str:
+        """What it says of itself; of an inferred one only what the shapes beside it do not show."""
+        if not module.inferred:
+            text = module.extra_repr() if module.kind else ""
+            return "" if "\n" in text else text
+        quantization = module.quantization
+        if quantization is None:
+            return ""
+        known = self._quantizations.get(id(quantization))  # thousands of layers share one
+        if known is None:
+            known = self._quantizations[id(quantization)] = str(quantization)
+        return known
+
     def _asked(self, path: str) -> bool:
         return self._only is not None and path in self._only
 
     def _tensors(self, prefix: str, module: Module, role: Optimizer, *, whole: bool) -> list[NamedTensor]:
-        entries = own_tensors(prefix, module, role)
-        for entry in entries:
-            self._first_names.setdefault(id(entry.tensor), entry.name)
+        entries, first_names = own_tensors(prefix, module, role), self._first_names
+        for name, tensor, _, _ in entries:
+            first_names.setdefault(id(tensor), name)
         return entries if whole else [entry for entry in entries if self._asked(entry.name)]
 
     def _modules(self, prefix: str, module: Module, role: Optimizer, *, whole: bool) -> Iterator[Node]:
@@ -139,16 +158,22 @@ class Outline:
 
     def _sign(self, node: Node, *, loosely: bool) -> None:
         """Give `node` the numbers that tell whether it looks as another does."""
-        values = [(name, value_text(value)) for name, value in node.values]
-        look = (node.kind, node.details, *values, *((child.label, child.signature) for child in node.children))
-        tensors = [(local_name(entry), self._look(entry)) for entry in node.inline]
-        node.signature = self._intern(look, *tensors)
+        look: list[Any] = [node.kind, node.details]
+        if node.values:
+            look += [(name, value_text(value)) for name, value in node.values]
+        for child in node.children:
+            look += (child.label, child.signature)
         if loosely:
-            node.form = self._intern(look, *((name, what) for name, (*_, what) in tensors))
+            node.form = self._intern(*look, *((local_name(entry), entry.role) for entry in node.inline))
+        start, first_names = len(node.path) + 1 if node.path else 0, self._first_names
+        for name, tensor, _, role in node.inline:  # as `_look`, without a call for each of 60,000
+            info, first = tensor.info, first_names[id(tensor)]
+            look += (name[start:], info.shape, info.dtype, role, None if first is name or first == name else first)
+        node.signature = self._intern(*look)
 
     def _look(self, entry: NamedTensor) -> tuple[Any, ...]:
         info = entry.tensor.info
-        return info.shape, info.dtype.name, self.tied_to(entry), entry.role
+        return info.shape, info.dtype, self.tied_to(entry), entry.role
 
     def _intern(self, *parts: Any) -> int:
         return self._interned.setdefault(parts, len(self._interned))
@@ -186,14 +211,6 @@ def _skipped(names: list[str]) -> dict[str, str]:
             found[name] = str(expected) if number == expected + 1 else f"{expected}-{number - 1}"
         expected = number + 1
     return found
-
-
-def _details(module: Module) -> str:
-    """What it says of itself; of an inferred one only what the shapes beside it do not show."""
-    if module.inferred:
-        return "" if module.quantization is None else str(module.quantization)
-    text = module.extra_repr() if module.kind else ""
-    return "" if "\n" in text else text
 
 
 def _continues(last: Node, node: Node, *, loosely: bool) -> bool:

@@ -1,8 +1,8 @@
 """What a model comes to, in a few aligned lines: parameters, buffers, tensors, modules, bytes."""
 
 from statedict.dtypes import DType
-from statedict.ops.select import Role
 from statedict.ops.sizes import Sizes
+from statedict.roles import Role
 from statedict.views import numbers
 from statedict.views.lines import Line, escaped, fitted, right
 

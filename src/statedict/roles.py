@@ -1,8 +1,13 @@
 """Whether a tensor is a parameter or a buffer, where the file does not tell: by its local name, type and shape."""
 
+from collections.abc import Container
+from typing import Literal
+
 from statedict.dtypes import DTYPES
 from statedict.index import TensorInfo
-from statedict.tensor import can_have_gradients
+
+Role = Literal["parameter", "buffer", "optimizer"]
+"""What a tensor is for; "optimizer": part of an optimizer's state in a training checkpoint."""
 
 _BUFFERS = frozenset(
     {
@@ -41,7 +46,24 @@ _BUFFERS = frozenset(
     }
 )
 """Names under which nearly every model registers a buffer."""
-_DIFFERENTIABLE = frozenset(name for name, dtype in DTYPES.items() if can_have_gradients(dtype))
+_PARAMETERS = frozenset({"weight", "bias"})
+DIFFERENTIABLE = frozenset(name for name, dtype in DTYPES.items() if dtype.is_floating_point or dtype.is_complex)
+"""Names of the element types that can have gradients."""
+
+
+def is_parameter(
+    name: str, info: TensorInfo, parameters: Container[str], buffers: Container[str], *, has_buffers: bool
+) -> bool:
+    """Whether a tensor of that local name is one, in a module that registered these `parameters` and `buffers`.
+
+    PyTorch lists a module's buffers behind its parameters: where the order is known and a tensor follows a buffer
+    (`has_buffers`), it is one too, unless it is named otherwise.
+    """
+    if name in parameters:
+        return True
+    if name in buffers or (name != "weight" and is_buffer(name, info)):  # most are called so
+        return False
+    return not has_buffers or name in _PARAMETERS
 
 
 def is_buffer(name: str, info: TensorInfo) -> bool:
@@ -56,4 +78,4 @@ def is_buffer(name: str, info: TensorInfo) -> bool:
     shape = info.shape
     if name == "bias" and shape is not None and len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3] > 1:
         return True
-    return info.dtype.name not in _DIFFERENTIABLE
+    return info.dtype.name not in DIFFERENTIABLE

@@ -1,0 +1,7 @@
+"""Convert a checkpoint through our library: into the folder that is the first argument, to safetensors."""
+
+import sys
+
+import statedict
+
+statedict.save(statedict.open(sys.argv[2]), f"{sys.argv[1]}/ours.safetensors")

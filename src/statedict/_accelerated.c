@@ -1,0 +1,706 @@
+/* The hot inner loops, in C: optional, and the same bit for bit as the numpy they stand in for.
+
+   `kernels.py` and `expressions/` say what each computes; their numpy is the oracle in the tests. Sums are of doubles in
+   a fixed order: element i of a block adds to lane i % LANES, and lanes are folded by halves at its end.
+
+   This file includes itself once for each kind of processor (LEVEL), and chooses one when it is loaded. */
+
+#ifndef LEVEL
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define HAS_LEVELS 1
+#include <immintrin.h>
+#else
+#define HAS_LEVELS 0
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF /* GCC is told by an option */
+#elif defined(_MSC_VER)
+#define restrict __restrict
+#endif
+
+enum { LANES = 256, GROUP = 8 * LANES, BLOCK = 1 << 17 };
+
+/* Element types, numbered as in `accelerator.CODES`. */
+enum { F64, F32, F16, BF16, I64, U64, I32, U32, I16, U16, CODES };
+static const int SIZES[CODES] = {8, 4, 2, 2, 8, 8, 4, 4, 2, 2};
+
+/* What is said of a block, or of several, as `kernels.RECORD` lays it out. */
+typedef struct {
+    int64_t count, zeros, nans, positive_infinities, negative_infinities, denormals;
+    union { double real; int64_t whole; uint64_t natural; } low, high;
+    double sum, absolute, squares, deviations;
+} Summary;
+
+typedef struct { double sum[LANES], absolute[LANES], squares[LANES]; } Lanes;
+
+static double folded(double *lanes)
+{
+    for (int half = LANES / 2; half; half /= 2)
+        for (int at = 0; at < half; at++) lanes[at] += lanes[at + half];
+    return lanes[0] + 0.0; /* no negative zero */
+}
+
+#define PLUS_SQUARE(total, value) ((total) + (value) * (value))
+
+static inline float float_of(uint32_t bits) { float value; memcpy(&value, &bits, 4); return value; }
+static inline uint32_t bits_of(float value) { uint32_t bits; memcpy(&bits, &value, 4); return bits; }
+
+#define LEVEL 0
+#define AT_LEVEL(name) name##_0
+#include "_accelerated.c"
+#undef LEVEL
+#undef AT_LEVEL
+
+#if HAS_LEVELS
+#define LEVEL 1
+#define AT_LEVEL(name) name##_1
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+#include "_accelerated.c"
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#undef LEVEL
+#undef AT_LEVEL
+
+#define LEVEL 2
+#define AT_LEVEL(name) name##_2
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+#endif
+#include "_accelerated.c"
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#undef LEVEL
+#undef AT_LEVEL
+#endif
+
+typedef struct {
+    const char *name;
+    void (*summarize)(int code, const void *data, int64_t count, Summary *out);
+    void (*cast)(int from, const void *data, int to, void *out, int64_t count);
+    void (*linear)(int terms, const unsigned char *codes, const void **inputs, const double *weights, double constant,
+                   int to, void *out, int64_t count);
+} Kernels;
+
+static const Kernels LEVELS[] = {
+    {"baseline", summarize_0, cast_0, linear_0},
+#if HAS_LEVELS
+    {"avx2", summarize_1, cast_1, linear_1},
+    {"avx512", summarize_2, cast_2, linear_2},
+#endif
+};
+
+static int best_level(void)
+{
+#if HAS_LEVELS
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
+    int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+               && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return wide ? 2 : 1;
+#else
+    return 0;
+#endif
+}
+
+static const Kernels *chosen = LEVELS;
+
+/* Add the summary of a block to that of those before it, as `Summary.merge` does. */
+static void merge(int code, Summary *all, const Summary *block)
+{
+    int64_t first = all->count - all->nans - all->positive_infinities - all->negative_infinities;
+    int64_t second = block->count - block->nans - block->positive_infinities - block->negative_infinities;
+    double between = 0;
+    if (first && second) {
+        double apart = fabs(block->sum / (double)second - all->sum / (double)first);
+        between = apart * apart * ((double)first * (double)second / (double)(first + second));
+    }
+    if (!first) all->low = block->low, all->high = block->high;
+    else if (second) {
+        int lower = code <= BF16 ? block->low.real < all->low.real
+                    : code == U64 || code == U32 || code == U16 ? block->low.natural < all->low.natural
+                                                                : block->low.whole < all->low.whole;
+        int higher = code <= BF16 ? block->high.real > all->high.real
+                     : code == U64 || code == U32 || code == U16 ? block->high.natural > all->high.natural
+                                                                 : block->high.whole > all->high.whole;
+        if (lower) all->low = block->low;
+        if (higher) all->high = block->high;
+    }
+    all->count += block->count, all->zeros += block->zeros, all->nans += block->nans;
+    all->positive_infinities += block->positive_infinities, all->negative_infinities += block->negative_infinities;
+    all->denormals += block->denormals;
+    all->sum += block->sum, all->absolute += block->absolute, all->squares += block->squares;
+    all->deviations = all->deviations + block->deviations + between;
+}
+
+/* Counts. Two tables, so that equal neighbours do not wait for each other. */
+
+static int count_bytes(const uint8_t *data, int64_t count, uint64_t *out)
+{
+    uint64_t tables[4][256];
+    memset(tables, 0, sizeof tables);
+    int64_t at = 0;
+    for (; at + 8 <= count; at += 8) {
+        uint64_t word;
+        memcpy(&word, data + at, 8);
+        for (int byte = 0; byte < 8; byte++) tables[byte % 4][word >> 8 * byte & 0xFF]++;
+    }
+    for (; at < count; at++) tables[0][data[at]]++;
+    for (int bin = 0; bin < 256; bin++) out[bin] += tables[0][bin] + tables[1][bin] + tables[2][bin] + tables[3][bin];
+    return 0;
+}
+
+#define COUNT_SIXTEEN(UNSIGNED)                                                                                        \
+    do {                                                                                                               \
+        const UNSIGNED *elements = data;                                                                               \
+        if (shift + 16 == 8 * (int)sizeof(UNSIGNED))                                                                   \
+            for (int64_t at = 0; at < count; at++) tables[(at & 1) << 16 | (elements[at] >> shift & 0xFFFF)]++;        \
+        else                                                                                                           \
+            for (int64_t at = 0; at < count; at++)                                                                     \
+                if ((uint64_t)elements[at] >> (shift + 16) == prefix) tables[elements[at] >> shift & 0xFFFF]++;        \
+    } while (0)
+
+/* The 16 bits above `shift`, of those elements whose higher bits are `prefix`. */
+static int count_sixteen(const void *data, int64_t count, int width, int shift, uint64_t prefix, uint64_t *out)
+{
+    uint64_t *tables = calloc(2 << 16, sizeof *tables);
+    if (!tables) return -1;
+    if (width == 2) COUNT_SIXTEEN(uint16_t);
+    else if (width == 4) COUNT_SIXTEEN(uint32_t);
+    else COUNT_SIXTEEN(uint64_t);
+    for (int bin = 0; bin < 1 << 16; bin++) out[bin] += tables[bin] + tables[bin + (1 << 16)];
+    free(tables);
+    return 0;
+}
+
+/* Python's side: buffers in, buffers out; all sizes are checked here, and nowhere below. */
+
+static int fits(int wanted, int code, const Py_buffer *view)
+{
+    if (wanted && code >= 0 && code < CODES && (uintptr_t)view->buf % SIZES[code] == 0) return 1;
+    PyErr_SetString(PyExc_ValueError, "buffers do not fit: expected aligned elements of a known type, equally many");
+    return 0;
+}
+
+static PyObject *summarize(PyObject *self, PyObject *args)
+{
+    int code;
+    Py_buffer data, out;
+    if (!PyArg_ParseTuple(args, "iy*w*", &code, &data, &out)) return NULL;
+    int64_t count = code >= 0 && code < CODES ? data.len / SIZES[code] : 0;
+    int good = fits(out.len == sizeof(Summary), code, &data) && fits(1, F64, &out);
+    if (good) {
+        Summary *all = out.buf, block;
+        memset(all, 0, sizeof *all);
+        Py_BEGIN_ALLOW_THREADS
+        for (int64_t at = 0; at < count; at += BLOCK) {
+            chosen->summarize(code, (const char *)data.buf + at * SIZES[code], count - at < BLOCK ? count - at : BLOCK, &block);
+            if (at) merge(code, all, &block);
+            else *all = block;
+        }
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&out);
+    if (!good) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *cast(PyObject *self, PyObject *args)
+{
+    int from, to;
+    Py_buffer data, out;
+    if (!PyArg_ParseTuple(args, "iy*iw*", &from, &data, &to, &out)) return NULL;
+    int good = from >= 0 && from <= BF16 && to >= 0 && to <= BF16;
+    int64_t count = good ? data.len / SIZES[from] : 0;
+    good = fits(good && count * SIZES[to] == out.len, from, &data) && fits(1, to, &out);
+    if (good) {
+        Py_BEGIN_ALLOW_THREADS
+        chosen->cast(from, data.buf, to, out.buf, count);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&out);
+    if (!good) return NULL;
+    Py_RETURN_NONE;
+}
+
+enum { MOST_TERMS = 64 };
+
+static PyObject *linear(PyObject *self, PyObject *args)
+{
+    Py_buffer codes, weights, out, views[MOST_TERMS];
+    const void *inputs[MOST_TERMS];
+    PyObject *given;
+    double constant;
+    int to;
+    if (!PyArg_ParseTuple(args, "y*O!y*diw*", &codes, &PyTuple_Type, &given, &weights, &constant, &to, &out)) return NULL;
+    Py_ssize_t terms = PyTuple_Size(given), held = 0;
+    int good = to >= 0 && to <= BF16 && terms > 0 && terms <= MOST_TERMS && codes.len == terms
+               && weights.len == terms * (Py_ssize_t)sizeof(double);
+    int64_t count = good ? out.len / SIZES[to] : 0;
+    good = fits(good, to, &out) && fits(1, F64, &weights);
+    for (; good && held < terms; held++) {
+        int code = ((unsigned char *)codes.buf)[held];
+        if (PyObject_GetBuffer(PyTuple_GetItem(given, held), &views[held], PyBUF_SIMPLE) < 0) { good = 0; break; }
+        inputs[held] = views[held].buf;
+        good = fits(code <= BF16 && views[held].len == count * SIZES[code], code, &views[held]);
+    }
+    if (good) {
+        Py_BEGIN_ALLOW_THREADS
+        chosen->linear((int)terms, codes.buf, inputs, weights.buf, constant, to, out.buf, count);
+        Py_END_ALLOW_THREADS
+    }
+    while (held) PyBuffer_Release(&views[--held]);
+    PyBuffer_Release(&codes);
+    PyBuffer_Release(&weights);
+    PyBuffer_Release(&out);
+    if (!good) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *count(PyObject *self, PyObject *args)
+{
+    Py_buffer data, out;
+    int width, shift, failed = 0;
+    unsigned long long prefix;
+    if (!PyArg_ParseTuple(args, "y*iiKw*", &data, &width, &shift, &prefix, &out)) return NULL;
+    int known = (width == 1 && shift == 0)
+                || ((width == 2 || width == 4 || width == 8) && shift >= 0 && shift % 16 == 0 && shift < 8 * width);
+    int good = fits(known && out.len == (width == 1 ? 256 : 1 << 16) * 8, F64, &out)
+               && fits(1, width == 8 ? F64 : width == 4 ? F32 : F16, width == 1 ? &out : &data);
+    if (good) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = width == 1 ? count_bytes(data.buf, data.len, out.buf)
+                            : count_sixteen(data.buf, data.len / width, width, shift, prefix, out.buf);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&out);
+    if (!good) return NULL;
+    if (failed) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *level(PyObject *self, PyObject *args)
+{
+    const char *name = NULL;
+    if (!PyArg_ParseTuple(args, "|z", &name)) return NULL;
+    if (name) {
+        int most = best_level(), at = 0;
+        while (at <= most && strcmp(LEVELS[at].name, name) != 0) at++;
+        if (at > most) return PyErr_Format(PyExc_ValueError, "this processor has no level `%s`", name);
+        chosen = &LEVELS[at];
+    }
+    return PyUnicode_FromString(chosen->name);
+}
+
+static PyMethodDef METHODS[] = {
+    {"summarize", summarize, METH_VARARGS, "summarize(code, data, out): write what there is to say of the elements."},
+    {"cast", cast, METH_VARARGS, "cast(from, data, to, out): convert floating-point elements as PyTorch does."},
+    {"linear", linear, METH_VARARGS,
+     "linear(codes, inputs, weights, constant, to, out): the weighted sum in float64, each element rounded once."},
+    {"count", count, METH_VARARGS,
+     "count(data, width, shift, prefix, out): add to 65,536 counts those of 16 bits of each element (256, of bytes)."},
+    {"level", level, METH_VARARGS, "level(name=None): the kind of processor that is made use of; choose another."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef MODULE = {
+    PyModuleDef_HEAD_INIT, "statedict._accelerated", "The hot inner loops, in C.", 0, METHODS, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__accelerated(void)
+{
+    chosen = &LEVELS[best_level()];
+    return PyModule_Create(&MODULE);
+}
+
+#else /* LEVEL: what is compiled once for each kind of processor */
+
+#if LEVEL >= 1 /* the square of a float32 is exact in a double, so that fusing it with the sum changes no bit */
+#define PLUS_EXACT_SQUARE(total, value) __builtin_fma(value, value, total)
+#else
+#define PLUS_EXACT_SQUARE PLUS_SQUARE
+#endif
+
+/* Between float32 and the narrower types. */
+
+static void AT_LEVEL(widen_bf16)(const uint16_t *restrict data, float *restrict out, int count)
+{
+    uint32_t *restrict bits = (uint32_t *)(void *)out;
+    for (int at = 0; at < count; at++) bits[at] = (uint32_t)data[at] << 16;
+}
+
+static void AT_LEVEL(widen_f16)(const uint16_t *restrict data, float *restrict out, int count)
+{
+    int at = 0;
+#if LEVEL == 2
+    for (; at + 16 <= count; at += 16)
+        _mm512_storeu_ps(out + at, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(data + at))));
+#elif LEVEL == 1
+    for (; at + 8 <= count; at += 8)
+        _mm256_storeu_ps(out + at, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(data + at))));
+#endif
+    for (; at < count; at++) {
+        uint32_t magnitude = data[at] & 0x7FFFu, sign = (data[at] & 0x8000u) << 16;
+        uint32_t scaled = bits_of(float_of(magnitude << 13) * 0x1p112f);
+        uint32_t special = magnitude << 13 | 0x7F800000;
+        out[at] = float_of(sign | (magnitude >= 0x7C00 ? special : scaled));
+    }
+}
+
+static void AT_LEVEL(narrow_bf16)(const float *restrict data, uint16_t *restrict out, int count)
+{
+    for (int at = 0; at < count; at++) {
+        uint32_t bits = bits_of(data[at]);
+        uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+        out[at] = (bits & 0x7FFFFFFF) > 0x7F800000 ? 0x7FC0 : rounded;
+    }
+}
+
+static void AT_LEVEL(narrow_f16)(const float *restrict data, uint16_t *restrict out, int count)
+{
+    int at = 0;
+#if LEVEL == 2
+    for (; at + 16 <= count; at += 16)
+        _mm256_storeu_si256((__m256i *)(out + at), _mm512_cvtps_ph(_mm512_loadu_ps(data + at), 8));
+#elif LEVEL == 1
+    for (; at + 8 <= count; at += 8)
+        _mm_storeu_si128((__m128i *)(out + at), _mm256_cvtps_ph(_mm256_loadu_ps(data + at), 8));
+#endif
+    for (; at < count; at++) {
+        uint32_t bits = bits_of(data[at]), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
+        uint32_t normal = (magnitude - (112u << 23) + 0xFFF + (magnitude >> 13 & 1)) >> 13;
+        uint32_t small = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f); /* the sum rounds at 2^-24 */
+        uint32_t large = magnitude > 0x7F800000 ? 0x7E00 : 0x7C00;
+        uint32_t result = magnitude < 113u << 23 ? small : magnitude >= 0x477FF000 ? large : normal;
+        out[at] = (uint16_t)(sign | result);
+    }
+}
+
+static void AT_LEVEL(as_float)(int code, const void *data, float *restrict out, int count)
+{
+    if (code == BF16) AT_LEVEL(widen_bf16)(data, out, count);
+    else if (code == F16) AT_LEVEL(widen_f16)(data, out, count);
+    else if (code == F32) memcpy(out, data, count * sizeof(float));
+    else if (code == F64) for (int at = 0; at < count; at++) out[at] = (float)((const double *)data)[at];
+    else if (code == I16) for (int at = 0; at < count; at++) out[at] = ((const int16_t *)data)[at];
+    else for (int at = 0; at < count; at++) out[at] = ((const uint16_t *)data)[at];
+}
+
+static void AT_LEVEL(as_double)(int code, const void *data, double *restrict out, int count)
+{
+    float wide[GROUP];
+    if (code == F64) memcpy(out, data, count * sizeof(double));
+    else if (code == F32) for (int at = 0; at < count; at++) out[at] = ((const float *)data)[at];
+    else if (code == I64) for (int at = 0; at < count; at++) out[at] = (double)((const int64_t *)data)[at];
+    else if (code == U64) for (int at = 0; at < count; at++) out[at] = (double)((const uint64_t *)data)[at];
+    else if (code == I32) for (int at = 0; at < count; at++) out[at] = ((const int32_t *)data)[at];
+    else if (code == U32) for (int at = 0; at < count; at++) out[at] = ((const uint32_t *)data)[at];
+    else {
+        AT_LEVEL(as_float)(code, data, wide, count);
+        for (int at = 0; at < count; at++) out[at] = wide[at];
+    }
+}
+
+static void AT_LEVEL(from_float)(const float *restrict data, int code, void *out, int count)
+{
+    if (code == BF16) AT_LEVEL(narrow_bf16)(data, out, count);
+    else if (code == F16) AT_LEVEL(narrow_f16)(data, out, count);
+    else memcpy(out, data, count * sizeof(float));
+}
+
+/* Casts and linear combinations. */
+
+static void AT_LEVEL(cast)(int from, const void *data, int to, void *out, int64_t count)
+{
+    float wide[GROUP];
+    for (int64_t at = 0; at < count; at += GROUP) {
+        int some = count - at < GROUP ? (int)(count - at) : GROUP;
+        const char *source = (const char *)data + at * SIZES[from];
+        char *target = (char *)out + at * SIZES[to];
+        if (to == F64) AT_LEVEL(as_double)(from, source, (double *)target, some);
+        else if (to == F32) AT_LEVEL(as_float)(from, source, (float *)target, some);
+        else if (from == F32) AT_LEVEL(from_float)((const float *)source, to, target, some);
+        else {
+            AT_LEVEL(as_float)(from, source, wide, some);
+            AT_LEVEL(from_float)(wide, to, target, some);
+        }
+    }
+}
+
+/* Doubles as floats, the inexact ones to the neighbour whose last bit is set: a later rounding is then exact. */
+static void AT_LEVEL(to_odd)(const double *restrict data, float *restrict out, int count)
+{
+    for (int at = 0; at < count; at++) {
+        float near = (float)data[at];
+        double back = near, value = data[at];
+        uint32_t bits = bits_of(near);
+        bits -= (back < 0 ? -back : back) > (value < 0 ? -value : value);
+        out[at] = float_of(bits | ((back != value) & (value == value)));
+    }
+}
+
+static void AT_LEVEL(round_once)(const double *restrict data, int to, void *out, int count)
+{
+    float narrow[GROUP];
+    if (to == F64) memcpy(out, data, count * sizeof(double));
+    else if (to == F32) for (int at = 0; at < count; at++) ((float *)out)[at] = (float)data[at];
+    else {
+        AT_LEVEL(to_odd)(data, narrow, count);
+        AT_LEVEL(from_float)(narrow, to, out, count);
+    }
+}
+
+static void AT_LEVEL(linear)(int terms, const unsigned char *codes, const void **inputs, const double *weights,
+                             double constant, int to, void *out, int64_t count)
+{
+    double total[GROUP], more[GROUP];
+    for (int64_t at = 0; at < count; at += GROUP) {
+        int some = count - at < GROUP ? (int)(count - at) : GROUP;
+        for (int term = 0; term < terms; term++) {
+            double weight = weights[term], *restrict wide = term ? more : total;
+            AT_LEVEL(as_double)(codes[term], (const char *)inputs[term] + at * SIZES[codes[term]], wide, some);
+            if (!term) for (int each = 0; each < some; each++) total[each] *= weight;
+            else for (int each = 0; each < some; each++) total[each] += more[each] * weight;
+        }
+        if (constant != 0) for (int each = 0; each < some; each++) total[each] += constant;
+        AT_LEVEL(round_once)(total, to, (char *)out + at * SIZES[to], some);
+    }
+}
+
+/* Summaries. What is found in a stretch of float patterns: the largest as a signed number is the largest positive value,
+   the largest as an unsigned one the lowest negative value, if there is one. */
+
+#define FLOATS(NAME, UNSIGNED, SIGNED, INFINITE, NORMAL)                                                               \
+    typedef struct { SIGNED highest; UNSIGNED lowest, smallest; } AT_LEVEL(NAME##Range);                               \
+                                                                                                                       \
+    static void AT_LEVEL(NAME##_range)(const UNSIGNED *restrict data, int count, AT_LEVEL(NAME##Range) *range)         \
+    {                                                                                                                  \
+        const UNSIGNED sign = (UNSIGNED)1 << (8 * sizeof(UNSIGNED) - 1);                                               \
+        SIGNED highest = (SIGNED)sign;                                                                                 \
+        UNSIGNED lowest = 0, smallest = (UNSIGNED)(sign - 1);                                                          \
+        for (int at = 0; at < count; at++) {                                                                           \
+            UNSIGNED bits = data[at], magnitude = bits & (UNSIGNED)(sign - 1);                                         \
+            highest = (SIGNED)bits > highest ? (SIGNED)bits : highest;                                                 \
+            lowest = bits > lowest ? bits : lowest;                                                                    \
+            smallest = magnitude < smallest ? magnitude : smallest;                                                    \
+        }                                                                                                              \
+        range->highest = highest, range->lowest = lowest, range->smallest = smallest;                                  \
+    }                                                                                                                  \
+                                                                                                                       \
+    /* The infinite elements and NaN counted, and put to zero in `finite`; the range is of the others. */              \
+    static void AT_LEVEL(NAME##_finite)(                                                                               \
+        const UNSIGNED *restrict data, int count, UNSIGNED *restrict finite, AT_LEVEL(NAME##Range) *range,             \
+        Summary *summary)                                                                                              \
+    {                                                                                                                  \
+        const UNSIGNED sign = (UNSIGNED)1 << (8 * sizeof(UNSIGNED) - 1);                                               \
+        SIGNED highest = (SIGNED)sign;                                                                                 \
+        UNSIGNED lowest = 0, smallest = (UNSIGNED)(sign - 1), nans = 0, positive = 0, negative = 0;                    \
+        for (int at = 0; at < count; at++) {                                                                           \
+            UNSIGNED bits = data[at], magnitude = bits & (UNSIGNED)(sign - 1);                                         \
+            int good = magnitude < (UNSIGNED)INFINITE;                                                                 \
+            SIGNED above = good ? (SIGNED)bits : (SIGNED)sign;                                                         \
+            UNSIGNED below = good ? bits : 0, near = good ? magnitude : (UNSIGNED)(sign - 1);                          \
+            highest = above > highest ? above : highest;                                                               \
+            lowest = below > lowest ? below : lowest;                                                                  \
+            smallest = near < smallest ? near : smallest;                                                              \
+            nans += magnitude > (UNSIGNED)INFINITE;                                                                    \
+            positive += bits == (UNSIGNED)INFINITE;                                                                    \
+            negative += bits == (UNSIGNED)(sign | (UNSIGNED)INFINITE);                                                 \
+            finite[at] = below;                                                                                        \
+        }                                                                                                              \
+        range->highest = highest, range->lowest = lowest, range->smallest = smallest;                                  \
+        summary->nans += nans, summary->positive_infinities += positive, summary->negative_infinities += negative;     \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void AT_LEVEL(NAME##_small)(const UNSIGNED *restrict data, int count, Summary *summary)                     \
+    {                                                                                                                  \
+        const UNSIGNED sign = (UNSIGNED)1 << (8 * sizeof(UNSIGNED) - 1);                                               \
+        UNSIGNED zeros = 0, small = 0;                                                                                 \
+        for (int at = 0; at < count; at++) {                                                                           \
+            UNSIGNED magnitude = data[at] & (UNSIGNED)(sign - 1);                                                      \
+            zeros += magnitude == 0;                                                                                   \
+            small += magnitude < (UNSIGNED)NORMAL;                                                                     \
+        }                                                                                                              \
+        summary->zeros += zeros;                                                                                       \
+        summary->denormals += small - zeros;                                                                           \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void AT_LEVEL(NAME##_block)(int code, const UNSIGNED *data, int64_t count, Summary *summary, Lanes *lanes)  \
+    {                                                                                                                  \
+        const UNSIGNED sign = (UNSIGNED)1 << (8 * sizeof(UNSIGNED) - 1);                                               \
+        AT_LEVEL(NAME##Range) range, all = {(SIGNED)sign, 0, (UNSIGNED)(sign - 1)};                                    \
+        UNSIGNED finite[GROUP];                                                                                        \
+        for (int64_t at = 0; at < count; at += GROUP) {                                                                \
+            int some = count - at < GROUP ? (int)(count - at) : GROUP;                                                 \
+            const UNSIGNED *group = data + at;                                                                         \
+            AT_LEVEL(NAME##_range)(group, some, &range);                                                               \
+            if (range.highest >= (SIGNED)INFINITE || range.lowest >= (UNSIGNED)(sign | (UNSIGNED)INFINITE)) {          \
+                if (range.smallest < (UNSIGNED)NORMAL) AT_LEVEL(NAME##_small)(group, some, summary);                   \
+                AT_LEVEL(NAME##_finite)(group, some, finite, &range, summary);                                         \
+                group = finite;                                                                                        \
+            }                                                                                                          \
+            else if (range.smallest < (UNSIGNED)NORMAL) AT_LEVEL(NAME##_small)(group, some, summary);                  \
+            AT_LEVEL(add_group)(code, group, some, lanes);                                                             \
+            all.highest = range.highest > all.highest ? range.highest : all.highest;                                   \
+            all.lowest = range.lowest > all.lowest ? range.lowest : all.lowest;                                        \
+            all.smallest = range.smallest < all.smallest ? range.smallest : all.smallest;                              \
+        }                                                                                                              \
+        if (all.smallest >= (UNSIGNED)INFINITE) return; /* none is finite */                                           \
+        UNSIGNED low = all.lowest >= sign ? all.lowest : all.smallest;                                                 \
+        UNSIGNED high = all.highest >= 0 ? (UNSIGNED)all.highest : (UNSIGNED)(sign | all.smallest);                    \
+        AT_LEVEL(as_double)(code, &low, &summary->low.real, 1);                                                        \
+        AT_LEVEL(as_double)(code, &high, &summary->high.real, 1);                                                      \
+        summary->low.real += 0.0, summary->high.real += 0.0;                                                           \
+    }
+
+#define WHOLES(NAME, TYPE, FIELD)                                                                                      \
+    static void AT_LEVEL(NAME##_block)(int code, const TYPE *data, int64_t count, Summary *summary, Lanes *lanes)      \
+    {                                                                                                                  \
+        TYPE low = data[0], high = data[0];                                                                            \
+        for (int64_t at = 0; at < count; at += GROUP) {                                                                \
+            int some = count - at < GROUP ? (int)(count - at) : GROUP;                                                 \
+            const TYPE *restrict group = data + at;                                                                    \
+            int zeros = 0;                                                                                             \
+            for (int each = 0; each < some; each++) {                                                                  \
+                low = group[each] < low ? group[each] : low;                                                           \
+                high = group[each] > high ? group[each] : high;                                                        \
+                zeros += group[each] == 0;                                                                             \
+            }                                                                                                          \
+            summary->zeros += zeros;                                                                                   \
+            AT_LEVEL(add_group)(code, group, some, lanes);                                                             \
+        }                                                                                                              \
+        summary->low.FIELD = low, summary->high.FIELD = high;                                                          \
+    }
+
+#define ADD_ROWS(NAME, TYPE, SQUARE)                                                                                   \
+    static void AT_LEVEL(NAME)(const TYPE *restrict rows, int count, Lanes *restrict lanes)                            \
+    {                                                                                                                  \
+        double *restrict sum = lanes->sum, *restrict absolute = lanes->absolute, *restrict squares = lanes->squares;   \
+        if (count == 8)                                                                                                \
+            for (int lane = 0; lane < LANES; lane++) {                                                                 \
+                double total = sum[lane], size = absolute[lane], square = squares[lane];                               \
+                for (int row = 0; row < 8; row++) {                                                                    \
+                    double value = rows[lane + row * LANES];                                                           \
+                    total += value;                                                                                    \
+                    size += fabs(value);                                                                                \
+                    square = SQUARE(square, value);                                                                    \
+                }                                                                                                      \
+                sum[lane] = total, absolute[lane] = size, squares[lane] = square;                                      \
+            }                                                                                                          \
+        else                                                                                                           \
+            for (; count; count--, rows += LANES)                                                                      \
+                for (int lane = 0; lane < LANES; lane++) {                                                             \
+                    double value = rows[lane];                                                                         \
+                    sum[lane] += value;                                                                                \
+                    absolute[lane] += fabs(value);                                                                      \
+                    squares[lane] = SQUARE(squares[lane], value);                                                      \
+                }                                                                                                      \
+    }
+
+ADD_ROWS(add_floats, float, PLUS_EXACT_SQUARE)
+ADD_ROWS(add_doubles, double, PLUS_SQUARE)
+
+/* Add some elements to the lanes; a last row that is not complete is filled up with zeros. */
+static void AT_LEVEL(add_group)(int code, const void *data, int count, Lanes *lanes)
+{
+    int rows = (count + LANES - 1) / LANES, whole = count == rows * LANES;
+    if (code == F32 && whole) AT_LEVEL(add_floats)(data, rows, lanes);
+    else if (code == F64 && whole) AT_LEVEL(add_doubles)(data, rows, lanes);
+    else if (code == F32 || SIZES[code] == 2) {
+        float wide[GROUP];
+        AT_LEVEL(as_float)(code, data, wide, count);
+        memset(wide + count, 0, (rows * LANES - count) * sizeof(float));
+        AT_LEVEL(add_floats)(wide, rows, lanes);
+    }
+    else {
+        double wide[GROUP];
+        AT_LEVEL(as_double)(code, data, wide, count);
+        memset(wide + count, 0, (rows * LANES - count) * sizeof(double));
+        AT_LEVEL(add_doubles)(wide, rows, lanes);
+    }
+}
+
+FLOATS(half, uint16_t, int16_t, 0x7C00, 0x0400)
+FLOATS(brain, uint16_t, int16_t, 0x7F80, 0x0080)
+FLOATS(single, uint32_t, int32_t, 0x7F800000, 0x00800000)
+FLOATS(full, uint64_t, int64_t, 0x7FF0000000000000, 0x0010000000000000)
+WHOLES(i64, int64_t, whole)
+WHOLES(u64, uint64_t, natural)
+WHOLES(i32, int32_t, whole)
+WHOLES(u32, uint32_t, whole)
+WHOLES(i16, int16_t, whole)
+WHOLES(u16, uint16_t, whole)
+
+/* The sum of squared differences from the mean, where the sums are too near to each other to tell it. */
+static double AT_LEVEL(deviations)(int code, const char *data, int64_t count, double mean, double known, Lanes *lanes)
+{
+    double wide[GROUP];
+    memset(lanes, 0, sizeof *lanes);
+    for (int64_t at = 0; at < count; at += GROUP) {
+        int some = count - at < GROUP ? (int)(count - at) : GROUP, rows = (some + LANES - 1) / LANES;
+        AT_LEVEL(as_double)(code, data + at * SIZES[code], wide, some);
+        for (int each = 0; each < some; each++)
+            wide[each] = wide[each] - wide[each] == 0 ? wide[each] - mean : 0;
+        memset(wide + some, 0, (rows * LANES - some) * sizeof(double));
+        AT_LEVEL(add_doubles)(wide, rows, lanes);
+    }
+    double rest = folded(lanes->sum), squares = folded(lanes->squares) - rest * (rest / known);
+    return squares < 0 ? 0 : squares;
+}
+
+static void AT_LEVEL(summarize)(int code, const void *data, int64_t count, Summary *out)
+{
+    Lanes lanes;
+    memset(&lanes, 0, sizeof lanes);
+    memset(out, 0, sizeof *out);
+    out->count = count;
+    switch (code) {
+    case F64: AT_LEVEL(full_block)(code, data, count, out, &lanes); break;
+    case F32: AT_LEVEL(single_block)(code, data, count, out, &lanes); break;
+    case F16: AT_LEVEL(half_block)(code, data, count, out, &lanes); break;
+    case BF16: AT_LEVEL(brain_block)(code, data, count, out, &lanes); break;
+    case I64: AT_LEVEL(i64_block)(code, data, count, out, &lanes); break;
+    case U64: AT_LEVEL(u64_block)(code, data, count, out, &lanes); break;
+    case I32: AT_LEVEL(i32_block)(code, data, count, out, &lanes); break;
+    case U32: AT_LEVEL(u32_block)(code, data, count, out, &lanes); break;
+    case I16: AT_LEVEL(i16_block)(code, data, count, out, &lanes); break;
+    case U16: AT_LEVEL(u16_block)(code, data, count, out, &lanes); break;
+    }
+    int64_t finite = count - out->nans - out->positive_infinities - out->negative_infinities;
+    out->sum = folded(lanes.sum);
+    out->absolute = folded(lanes.absolute);
+    out->squares = folded(lanes.squares);
+    if (!finite) return;
+    double known = (double)finite, mean = out->sum / known;
+    out->deviations = out->squares - out->sum * mean;
+    if (!(out->deviations >= out->squares * 0x1p-10))
+        out->deviations = AT_LEVEL(deviations)(code, data, count, mean, known, &lanes);
+}
+
+#undef PLUS_EXACT_SQUARE
+#endif

@@ -1,0 +1,94 @@
+"""What the commands that make another checkpoint share: where they may write, and what they say then."""
+
+import os
+from pathlib import Path
+
+from statedict.cli import output
+from statedict.cli.progress import progress_bar
+from statedict.companions import copy_companions
+from statedict.dtypes import DType
+from statedict.errors import StatedictError
+from statedict.module import Module
+from statedict.ops.select import named_tensors
+from statedict.ops.sizes import sizes
+from statedict.saving import Saved, save
+from statedict.source import FileSource, Folder, Source
+from statedict.views.lines import Line
+from statedict.views.numbers import counted, dtypes
+from statedict.views.saved import saved_lines
+
+_OF_FOLDERS = ("model", "pytorch_model")
+"""What the files are called that a save into a folder replaces."""
+
+
+def require_new(target: str, source: Source, *, force: bool) -> None:
+    """Nothing, where a command may write. Raises StatedictError where something else is there, unless `force`."""
+    path = Path(target)
+    if (
+        os.path.lexists(path)
+        and path.exists()
+        and isinstance(source, FileSource | Folder)
+        and path.samefile(source.path)
+    ):
+        raise StatedictError(f"{target}: is what is read; `statedict edit --in-place` writes over it")
+    taken = any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
+    if taken and not force:
+        raise StatedictError(f"{target}: is there already; choose another name, or replace it with `--force`")
+
+
+def format_in_place(model: Module, source: Source, format: str) -> str | None:
+    """The format to write over what a model was opened from; None: that of the suffix.
+
+    Raises StatedictError for a folder whose files are called otherwise than those that are written.
+    """
+    if isinstance(source, FileSource):
+        return None if source.path.suffix else format
+    if not isinstance(source, Folder):
+        raise StatedictError(f"{source.name}: is no file or folder of this machine, which alone can be written over")
+    if format != "folder":
+        return format
+    files = {Path(name) for name in _files(model)}
+    if other := sorted(path.name for path in files if not path.name.startswith(_OF_FOLDERS)):
+        raise StatedictError(
+            f"{source.name}: `{other[0]}` is not called as the files that are written; give the name of a new folder"
+        )
+    return "safetensors" if all(path.suffix == ".safetensors" for path in files) else "torch"
+
+
+def _files(model: Module) -> set[str]:
+    """The files that a model's tensors are in."""
+    from statedict.flat import flatten
+
+    extents = (info.extent for info in flatten(model).tensors.values())
+    sources = {extent.source.located(extent.offset)[0] for extent in extents if extent is not None and extent.size}
+    return {source.name for source in sources if isinstance(source, FileSource)}
+
+
+def write(
+    model: Module,
+    target: str,
+    doing: str,
+    *,
+    source: Source,
+    format: str | None,
+    shard_size: str | None,
+    verify: bool,
+    dtype: DType | None = None,
+) -> None:
+    """Save a tree, with what lies beside its weights if both are folders, and print what was done."""
+    with progress_bar(doing) as progress:
+        saved = save(model, target, format=format, max_shard_size=shard_size, verify=verify, progress=progress)
+    lines = saved_lines(saved, _contents(model))
+    if isinstance(source, Folder) and saved.path.is_dir() and not saved.path.samefile(source.path):
+        lines += _copied(saved, source, dtype)
+    output.print_lines(lines)
+
+
+def _contents(model: Module) -> str:
+    found = sizes(named_tensors(model))
+    return f"{counted(found.tensors, 'tensor')}, {dtypes(found.dtypes) or 'no values'}"
+
+
+def _copied(saved: Saved, source: Folder, dtype: DType | None) -> list[Line]:
+    names = copy_companions(source.path, saved.path, dtype)
+    return [[("copied: ", "dim"), (", ".join(names), "")]] if names else []
