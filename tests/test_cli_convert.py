@@ -86,6 +86,14 @@ def test_numbers_beyond_the_largest(dtype: str, overflow: str, expected: float) 
     assert torch.load("out.pt")["w"].float().tolist() == [1.0, expected]
 
 
+def test_scales_are_not_forgotten_in_silence() -> None:
+    weight = torch.ones(2, 2).to(torch.float8_e4m3fn)
+    torch.save({"fc.weight": weight, "fc.weight_scale_inv": torch.ones(1), "other": weight}, "scaled.pt")
+    ran = run("convert", "scaled.pt", "out.pt", "--dtype", "bf16")
+    assert "note: 1 tensor cast without the scale beside it, such as `fc.weight`\n" in ran.out
+    assert "note" not in run("convert", "scaled.pt", "same.pt").out
+
+
 def test_an_error_on_the_way_leaves_what_was_there() -> None:
     torch.save({"w": torch.tensor([1.0, 1e6])}, "large.pt")
     Path("out.pt").write_text("old")

@@ -103,7 +103,7 @@ def checkpoint_options(function: F) -> F:
 
 
 def reading_options(function: F) -> F:
-    """A command's function with the options that say what of SRC to open, and how; not what kinds its modules are of."""
+    """A command's function with the options that say what of SRC to open, and how, but for its kinds."""
     return _key(_strip(_format(function, "SRC")))
 
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "edit": "The same with other names, types, tensors or metadata.",
     "merge": "Make one of several checkpoints, or fold an adapter in.",
     "extract-lora": "What training changed, as a LoRA adapter that PEFT loads.",
-    "formats": "What can be read, how it is told, and what to install for it.",
+    "formats": "What can be read and written, how it is told, and what to install for it.",
 }
 """Every command and what it does in one line. Its module, of the same name, is imported when it is called."""
 

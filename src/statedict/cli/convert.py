@@ -7,7 +7,9 @@ import click
 from statedict.cli.checkpoint import opened, reading_options
 from statedict.cli.targets import require_new, write
 from statedict.editing import type_named
-from statedict.ops.cast import cast
+from statedict.index import shown
+from statedict.ops.cast import cast, scaled
+from statedict.views.numbers import counted
 
 
 @click.command(short_help="The same in another format, element type or number of files.")
@@ -50,5 +52,19 @@ def command(
     source = checkpoint.index.source
     target = None if dtype is None else type_named(dtype)
     require_new(dst, source, force=force)
-    model = checkpoint.model if target is None else cast(checkpoint.model, target, overflow)
-    write(model, dst, "converting", source=source, format=to, shard_size=shard_size, verify=verify, dtype=target)
+    model, notes = checkpoint.model, list[str]()
+    if target is not None:
+        if names := scaled(model):
+            notes = [f"{counted(len(names), 'tensor')} cast without the scale beside it, such as `{shown(names[0])}`"]
+        model = cast(model, target, overflow)
+    write(
+        model,
+        dst,
+        "converting",
+        source=source,
+        format=to,
+        shard_size=shard_size,
+        verify=verify,
+        dtype=target,
+        notes=notes,
+    )

@@ -1,6 +1,8 @@
 """What the commands that make another checkpoint share: where they may write, and what they say then."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from statedict.cli import output
@@ -74,11 +76,12 @@ def write(
     shard_size: str | None,
     verify: bool,
     dtype: DType | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Save a tree, with what lies beside its weights if both are folders, and print what was done."""
     with progress_bar(doing) as progress:
         saved = save(model, target, format=format, max_shard_size=shard_size, verify=verify, progress=progress)
-    lines = saved_lines(saved, _contents(model))
+    lines = saved_lines(replace(saved, notes=(*saved.notes, *notes)), _contents(model))
     if isinstance(source, Folder) and saved.path.is_dir() and not saved.path.samefile(source.path):
         lines += _copied(saved, source, dtype)
     output.print_lines(lines)

@@ -13,7 +13,6 @@ from statedict.formats._graph import index_of
 from statedict.formats._numpy import CODES
 from statedict.formats._plain import elements, listed, no_such_type, said, ties
 from statedict.formats._zip import first_name, is_empty_zip, read_zip
-from statedict.formats._zip_writing import archive
 from statedict.index import Index, shown
 from statedict.limits import Limits
 from statedict.opaque import Opaque
@@ -56,6 +55,8 @@ def write(index: Index) -> Plan:
     Tied tensors are written under each of their names. Raises StatedictError, naming the tensor, for what numpy itself
     cannot hold: bfloat16, for example.
     """
+    from statedict.formats._zip_writing import archive  # which reading does not need
+
     notes: list[str] = []
     if aliases := index.aliases():
         notes.append(f"tied tensors are written under each name, as .npz has no ties: {ties(aliases)}")

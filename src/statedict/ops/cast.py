@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from statedict import collector
 from statedict.dtypes import DType
 from statedict.dtypes import dtype as dtype_of
 from statedict.errors import StatedictError
@@ -13,7 +14,11 @@ from statedict.module import Module
 from statedict.ops.apart import changed
 from statedict.ops.patterns import matching
 
+_SCALES = ("_scale", "_scale_inv")
+"""How names of scales end that follow the name of what they are for: `weight_scale_inv`."""
 
+
+@collector.paused()
 def cast(model: Module, dtype: DType | str | Mapping[str, DType | str], overflow: Overflow = "torch") -> Module:
     """A tree whose floating point tensors are of another type; or those that fit patterns, each of its pattern's type.
 
@@ -34,6 +39,13 @@ def cast(model: Module, dtype: DType | str | Mapping[str, DType | str], overflow
             for name in matching(list(flat.tensors), [pattern], flat.modules.keys)
         }
     return changed(model, wanted, lambda info, target: _cast(info, target, overflow))
+
+
+def scaled(model: Module) -> list[str]:
+    """The names of 8-bit floats that mean something only times the scale beside them, which `cast` ignores."""
+    tensors = flatten(model).tensors
+    scales = {name.rpartition("_scale")[0] for name in tensors if name.endswith(_SCALES)}
+    return [name for name, info in tensors.items() if name in scales and info.dtype.name.startswith("float8")]
 
 
 def _type(dtype: DType | str) -> DType:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from statedict import collector
 from statedict.expressions.nodes import Computed, Leaf, Node
 from statedict.flat import flatten
 from statedict.index import TensorInfo
@@ -36,6 +37,7 @@ class Changes:
         return sum(change.what == what for change in self.changes)
 
 
+@collector.paused()
 def changes(before: Module, after: Module) -> Changes:
     """The names that went, came or changed, in the order of `before`, what came last where nothing went for it.
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 
+from statedict import collector
 from statedict.module import Module
 from statedict.ops.apart import Parts, apart, parted, together
 from statedict.ops.patterns import matching
 
 
+@collector.paused()
 def drop(model: Module, *patterns: str) -> Module:
     """A tree without the tensors whose names fit one of the patterns, and without the modules that then hold none.
 
@@ -18,6 +20,7 @@ def drop(model: Module, *patterns: str) -> Module:
     return _without(parts, matching(names, patterns, parts.modules.keys))
 
 
+@collector.paused()
 def keep(model: Module, *patterns: str) -> Module:
     """A tree of the tensors whose names fit one of the patterns, and of the modules that hold them.
 
@@ -42,11 +45,10 @@ def _names(parts: Parts) -> list[str]:
 def _without(parts: Parts, gone: set[str]) -> Module:
     """A tree without those. Modules that had no tensors stay as long as what they are in does."""
     tensors = [part for part in parts.tensors if part.name not in gone]
-    before, after = _holders(parts.index.tensors), _holders(part.name for part in tensors)
-    values = _holders(name for name in _names(parts) if name not in gone)
-    empty = before - after - values
+    left = _holders(name for name in _names(parts) if name not in gone)
+    empty = _holders(parts.index.tensors) - left
     for path in parts.modules:  # parents first
-        if path and path not in after | values and parted(path)[0] in empty:
+        if path and path not in left and parted(path)[0] in empty:
             empty.add(path)
     moved = dict.fromkeys(empty - {""})
     return together(parts, tensors, moved, values=lambda name: name not in gone)

@@ -1,10 +1,12 @@
 """`graft`: a tree with tensors of another."""
 
+from statedict import collector
 from statedict.module import Module
 from statedict.ops.apart import Part, apart, together
 from statedict.ops.patterns import matching
 
 
+@collector.paused()
 def graft(model: Module, other: Module, *patterns: str) -> Module:
     """A tree with those tensors of `other` whose names fit one of the patterns (all, when there is none).
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from statedict import collector
 from statedict.errors import PatternError, StatedictError
 from statedict.index import EMPTY, ModuleInfo, shown
 from statedict.module import Module
@@ -15,6 +16,7 @@ _MOST_TOLD = 20
 _MOST_HELD = 3
 
 
+@collector.paused()
 def rename(model: Module, *rules: str) -> Module:
     """A tree whose tensors have the names that the rules give them, one rule after the other.
 

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from statedict import collector
 from statedict.errors import PatternError, StatedictError
 from statedict.flat import flatten
 from statedict.index import TensorInfo
@@ -16,6 +17,7 @@ _NUMBER = r"\s*([+-]?\d{1,18})?\s*"
 _PLACE = re.compile(rf"{_NUMBER}(?:(:){_NUMBER}(?::{_NUMBER})?)?", re.ASCII)
 
 
+@collector.paused()
 def sliced(model: Module, rule: str) -> Module:
     """A tree in which the tensors that `PATTERN=[...]` names are slices of what they were, as `Tensor.__getitem__`'s.
 
