@@ -1,7 +1,8 @@
 """Converting `.pt` to safetensors, whole process against whole process: `python -m benchmarks.saving [--quick]`.
 
-The peers are PyTorch with safetensors' writer, and `cp`, which converts nothing: as it is, and made durable, as ours
-always is. All run in each round, in random order, and find no output there. That ours and PyTorch's hold the same is
+The peers are PyTorch with safetensors' writer, and `cp`, which converts nothing. `cp` and PyTorch leave it to the
+operating system when the disk gets the bytes; ours waits for the disk unless told not to, so both are measured both
+ways. All run in each round, in random order, and find no output there. That ours and PyTorch's hold the same is
 proved before anything is measured.
 """
 
@@ -29,9 +30,16 @@ def contestants(output: Path) -> tuple[Contestant, ...]:
     """Those who write to the folder `output`, ours first."""
     shell, copy = shutil.which("sh") or "/bin/sh", shutil.which("cp") or "/bin/cp"
     return (
-        Contestant("`statedict.save`", (PYTHON, f"{_PROGRAMS}/statedict_save.py", str(output)), is_ours=True),
+        Contestant(
+            "`statedict.save`", (PYTHON, f"{_PROGRAMS}/statedict_save.py", str(output), "durable"), is_ours=True
+        ),
         Contestant("`torch.load(mmap=True)`, `save_file`", (PYTHON, f"{_PROGRAMS}/torch_save.py", str(output))),
         Contestant("`cp`", (copy, "-t", str(output))),
+        Contestant(
+            "`statedict.save(durable=False)`",
+            (PYTHON, f"{_PROGRAMS}/statedict_save.py", str(output), "quick"),
+            is_ours=True,
+        ),
         Contestant("`cp`, `sync`", (shell, "-c", 'cp -t "$0" "$1" && sync "$0"/*', str(output))),
     )
 
@@ -71,11 +79,13 @@ def _bytes(tensor: statedict.Tensor) -> bytes:
 
 def verdict(medians: Sequence[Run]) -> str:
     """What was to be reached, and what was."""
-    ours, torch, copy, durable = (each.seconds for each in medians)
-    met = "reached" if ours <= _MOST_OF_COPY * copy and torch >= _LEAST_AHEAD * ours else "missed"
+    ours, torch, copy, quick, durable = (each.seconds for each in medians)
+    like = max(quick / copy, ours / durable)
+    met = "reached" if like <= _MOST_OF_COPY and torch >= _LEAST_AHEAD * quick else "missed"
     return (
-        f"Goal: at most {_MOST_OF_COPY} times `cp`, and {_LEAST_AHEAD} times ahead of PyTorch: {ours / copy:.2f} times "
-        f"`cp`, {ours / durable:.2f} times `cp` with `sync`, {torch / ours:.1f} times ahead: {met}.\n"
+        f"Goal: at most {_MOST_OF_COPY} times `cp`, and {_LEAST_AHEAD} times ahead of PyTorch. Where nobody waits for the "
+        f"disk: {quick / copy:.2f} times `cp`, {torch / quick:.1f} times ahead; ours that waits: {ours / durable:.2f} "
+        f"times `cp` with `sync`, {torch / ours:.1f} times ahead: {met}.\n"
     )
 
 

@@ -1,6 +1,7 @@
 """`save`: which format and which files, what is kept and what is said to be left out, again and over itself."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,22 @@ def test_buffers_that_are_not_persistent_stay_out(tmp_path: Path) -> None:
     live.register_buffer("left", torch.ones(2), persistent=False)
     statedict.save(live, tmp_path / "a.safetensors")
     assert list(statedict.open(tmp_path / "a.safetensors").state_dict()) == ["kept"]
+
+
+@pytest.mark.parametrize("how", [{}, {"max_shard_size": "20KB"}], ids=["one file", "shards"])
+def test_only_what_is_to_be_durable_waits_for_the_disk(
+    net: statedict.Module, tmp_path: Path, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    suffix = "" if how else ".safetensors"
+    for durable in (True, False):
+        saved = statedict.save(net, tmp_path / f"{durable}{suffix}", durable=durable, **how)
+        files = [path for path in synced if ".safetensors" in path]
+        assert len(files) == (len(saved.files) if durable else 0)
+        synced.clear()
+        _same(saved.path, net)

@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ def save(
     max_shard_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     verify: bool = False,
+    durable: bool = True,
     progress: writing.Progress | None = None,
 ) -> Saved:
     """Write a tree, a live model or a dict of arrays as a checkpoint. Returns what was written, and what was left out.
@@ -60,7 +62,8 @@ def save(
     `metadata` replaces what the opened file said of itself.
 
     What was at the path stays until the new is complete: it may be the file that `model` was opened from. With `verify`
-    what was written is read again and compared before.
+    what was written is read again and compared before. All is on the disk when this returns, unless `durable` is false:
+    then the operating system decides when, as after `cp`, and a crash of the machine may lose it.
 
     Raises StatedictError where the format cannot hold a tensor, and WriteError (an OSError) where writing fails.
     """
@@ -70,9 +73,10 @@ def save(
         index = _settled(flatten(tree, state=True, metadata=metadata))
         entry, folder = _format(target, format, sharded=max_shard_size is not None)
     if folder:
-        return _save_folder(index, entry, target, max_shard_size, verify, progress)
+        how = partial(writing.write_folder, verify=verify, durable=durable, progress=progress)
+        return _save_folder(index, entry, target, max_shard_size, how)
     plan = entry.writer().write(index)
-    writing.write_file(plan, target, verify=verify, progress=progress)
+    writing.write_file(plan, target, verify=verify, durable=durable, progress=progress)
     return Saved(target, entry.name, (target.name,), plan.size, (*plan.notes, *_left_out(index, entry)))
 
 
@@ -81,8 +85,7 @@ def _save_folder(
     entry: Format,
     folder: Path,
     most: int | str | None,
-    verify: bool,
-    progress: writing.Progress | None,
+    write: Callable[..., None],
 ) -> Saved:
     from statedict.formats import dcp, sharded
 
@@ -98,7 +101,7 @@ def _save_folder(
         return plans
 
     replaced = [path.name for path in folder.glob(dcp.DATA)] if entry.name == "dcp" else []
-    writing.write_folder(planned, folder, replaced=replaced, verify=verify, progress=progress)
+    write(planned, folder, replaced=replaced)
     notes = dict.fromkeys(note for plan in plans.values() for note in plan.notes)
     size = sum(plan.size for plan in plans.values())
     return Saved(folder, entry.name, tuple(plans), size, (*notes, *_left_out(index, entry, kept=_CONFIG)))

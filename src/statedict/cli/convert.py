@@ -28,6 +28,7 @@ from statedict.views.numbers import counted
 )
 @click.option("--shard-size", metavar="SIZE", help="Write a folder of files of at most so many bytes: 5GB.")
 @click.option("--verify", is_flag=True, help="Read what was written back, and compare.")
+@click.option("--no-sync", is_flag=True, help="Do not wait until the disk has it, as cp does not.")
 @click.option("--force", is_flag=True, help="Replace what is at DST.")
 def command(
     src: str,
@@ -40,6 +41,7 @@ def command(
     to: str | None,
     shard_size: str | None,
     verify: bool,
+    no_sync: bool,
     force: bool,
 ) -> None:
     """Write the checkpoint SRC to DST, block by block: nothing in SRC is run, and memory does not grow with it.
@@ -65,6 +67,7 @@ def command(
         format=to,
         shard_size=shard_size,
         verify=verify,
+        durable=not no_sync,
         dtype=target,
         notes=notes,
     )

@@ -75,12 +75,21 @@ def write(
     format: str | None,
     shard_size: str | None,
     verify: bool,
+    durable: bool = True,
     dtype: DType | None = None,
     notes: Sequence[str] = (),
 ) -> None:
     """Save a tree, with what lies beside its weights if both are folders, and print what was done."""
     with progress_bar(doing) as progress:
-        saved = save(model, target, format=format, max_shard_size=shard_size, verify=verify, progress=progress)
+        saved = save(
+            model,
+            target,
+            format=format,
+            max_shard_size=shard_size,
+            verify=verify,
+            durable=durable,
+            progress=progress,
+        )
     lines = saved_lines(replace(saved, notes=(*saved.notes, *notes)), _contents(model))
     if isinstance(source, Folder) and saved.path.is_dir() and not saved.path.samefile(source.path):
         lines += _copied(saved, source, dtype)

@@ -19,12 +19,17 @@ _NEW_MODE = 0o666
 _UNSUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV)
 
 
-def write_file(plan: Plan, path: Path, *, verify: bool = False, progress: Progress | None = None) -> None:
+def write_file(
+    plan: Plan, path: Path, *, verify: bool = False, durable: bool = True, progress: Progress | None = None
+) -> None:
     """Make `path` a file of what `plan` says, all at once: until the end, and after any fault, it is what it was.
 
     The plan may read the old file. A link stays, and the file that it leads to is replaced; mode and, where possible,
     owner stay those of the old file. With `verify`, what was written is read back from the disk and compared before it
-    takes its place. Raises WriteError where it cannot be written, ReadError or FormatError where a source fails.
+    takes its place. Unless `durable`, the operating system decides when the disk gets the bytes, as after `cp`: a crash
+    of the machine soon afterwards may lose old and new.
+
+    Raises WriteError where it cannot be written, ReadError or FormatError where a source fails.
     """
     with told(path), cleaned_up():
         target = Path(os.path.realpath(path))
@@ -36,17 +41,18 @@ def write_file(plan: Plan, path: Path, *, verify: bool = False, progress: Progre
         with temporary_file(target, _NEW_MODE if old is None else old.st_mode & 0o777) as (temporary, descriptor):
             if old is not None:
                 _keep_owner(descriptor, old)
-            fill(plan, Output(descriptor, path, progress, verify=verify), descriptor)
+            fill(plan, Output(descriptor, path, progress, verify=verify, durable=durable), descriptor)
             temporary.rename(target)
-        sync_folder(target.parent)
+        if durable:
+            sync_folder(target.parent)
 
 
-def write_new(plan: Plan, path: Path, final: Path, progress: Progress | None, *, verify: bool) -> None:
+def write_new(plan: Plan, path: Path, final: Path, progress: Progress | None, *, verify: bool, durable: bool) -> None:
     """Write a file that nobody looks at yet; errors tell the path that it will have."""
     with told(final):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _NEW_MODE)
     try:
-        fill(plan, Output(descriptor, final, progress, verify=verify), descriptor)
+        fill(plan, Output(descriptor, final, progress, verify=verify, durable=durable), descriptor)
     finally:
         os.close(descriptor)
 

@@ -41,6 +41,7 @@ def write_folder(
     *,
     replaced: Iterable[str] = (),
     verify: bool = False,
+    durable: bool = True,
     progress: Progress | None = None,
 ) -> None:
     """Make `folder` hold the files of `plans`, visible all at once with the last one; other files in it stay.
@@ -54,25 +55,25 @@ def write_folder(
         remove_dead(target)
         if target.is_dir():
             with one_at_a_time(target):
-                _write_into(plans, target, frozenset(replaced), progress, verify=verify)
+                _write_into(plans, target, frozenset(replaced), progress, verify=verify, durable=durable)
         elif target.exists():
             raise WriteError(f"{folder}: is a file; name a folder")
         else:
-            _write_new(plans, target, progress, verify=verify)
+            _write_new(plans, target, progress, verify=verify, durable=durable)
 
 
-def _write_new(plans: Plans, folder: Path, progress: Progress | None, *, verify: bool) -> None:
+def _write_new(plans: Plans, folder: Path, progress: Progress | None, *, verify: bool, durable: bool) -> None:
     """Write all of a folder beside its place, and rename it."""
     named = _named(plans, frozenset(), folder)
     with temporary_folder(folder) as temporary:
-        _write_all(named, {name: temporary / name for name in named}, folder, progress, verify=verify)
+        _write_all(named, {name: temporary / name for name in named}, folder, progress, verify=verify, durable=durable)
         sync_folder(temporary)
         temporary.rename(folder)
     sync_folder(folder.parent)
 
 
 def _write_into(
-    plans: Plans, folder: Path, replaced: frozenset[str], progress: Progress | None, *, verify: bool
+    plans: Plans, folder: Path, replaced: frozenset[str], progress: Progress | None, *, verify: bool, durable: bool
 ) -> None:
     """Write into a folder that others read meanwhile."""
     for_dead_folders(folder, lambda dead: settle(dead, folder))
@@ -81,7 +82,7 @@ def _write_into(
     with temporary_folder(folder / switch) as temporary:
         (temporary / _SWITCH).mkdir()
         places = {name: temporary / name for name in names} | {switch: temporary / _SWITCH / switch}
-        _write_all(named, places, folder, progress, verify=verify)
+        _write_all(named, places, folder, progress, verify=verify, durable=durable)
         try:
             for name in names:
                 _place(places[name], folder / name)
@@ -133,13 +134,19 @@ def _named(plans: Plans, taken: frozenset[str], folder: Path) -> Mapping[str, Pl
 
 
 def _write_all(
-    named: Mapping[str, Plan], places: Mapping[str, Path], folder: Path, progress: Progress | None, *, verify: bool
+    named: Mapping[str, Plan],
+    places: Mapping[str, Path],
+    folder: Path,
+    progress: Progress | None,
+    *,
+    verify: bool,
+    durable: bool,
 ) -> None:
     size = sum(plan.size for plan in named.values())
     require_room(folder, folder if folder.exists() else folder.parent, size)
     announce(progress, size, verify=verify)
     for name, plan in named.items():
-        write_new(plan, places[name], folder / name, progress, verify=verify)
+        write_new(plan, places[name], folder / name, progress, verify=verify, durable=durable)
 
 
 def _place(written: Path, path: Path) -> None:

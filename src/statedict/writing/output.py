@@ -1,6 +1,5 @@
 """The file that is being written: bytes at their places, in any order and from several threads."""
 
-import hashlib
 import os
 import threading
 from pathlib import Path
@@ -20,11 +19,14 @@ _WORTH_STARTING = 1 << 20
 class Output:
     """A file of a known size, and what is known of its bytes while they come."""
 
-    def __init__(self, descriptor: int, path: Path, progress: Progress | None, *, verify: bool) -> None:
+    def __init__(
+        self, descriptor: int, path: Path, progress: Progress | None, *, verify: bool, durable: bool = True
+    ) -> None:
         self.path = path
         self.stopped = threading.Event()
         """Set when something failed: then nobody goes on."""
         self.verify = verify
+        self._durable = durable or verify
         self._descriptor = descriptor
         self._progress = progress
         self._lock = threading.Lock()
@@ -49,9 +51,10 @@ class Output:
         return copied
 
     def sync(self) -> None:
-        """Make all of it durable."""
-        with told(self.path):
-            os.fsync(self._descriptor)
+        """Make all of it durable, where that was asked for."""
+        if self._durable:
+            with told(self.path):
+                os.fsync(self._descriptor)
 
     def written(self) -> list[tuple[int, int, bytes]]:
         """Place, size and digest of each block, which from now on are read from the disk: empty without `verify`."""
@@ -71,7 +74,7 @@ class Output:
         self._report(len(block))
 
     def _advance(self, at: int, size: int) -> None:
-        if size >= _WORTH_STARTING:
+        if size >= _WORTH_STARTING and self._durable:
             # The disk begins now and works meanwhile, and what waits for it does not pile up in memory.
             _forget(self._descriptor, at, size)
         self._report(size)
@@ -83,6 +86,8 @@ class Output:
 
 
 def _digest(block: memoryview) -> bytes:
+    import hashlib  # which only `verify` needs
+
     return hashlib.blake2b(block, digest_size=16).digest()
 
 
