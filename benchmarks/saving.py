@@ -84,8 +84,8 @@ def verdict(medians: Sequence[Run]) -> str:
     met = "reached" if like <= _MOST_OF_COPY and torch >= _LEAST_AHEAD * quick else "missed"
     return (
         f"Goal: at most {_MOST_OF_COPY} times `cp`, and {_LEAST_AHEAD} times ahead of PyTorch. Where nobody waits for "
-        f"the disk: {quick / copy:.2f} times `cp`, {torch / quick:.1f} times ahead; ours that waits: {ours / durable:.2f} "
-        f"times `cp` with `sync`, {torch / ours:.1f} times ahead: {met}.\n"
+        f"the disk: {quick / copy:.2f} times `cp`, {torch / quick:.1f} times ahead; ours that waits: "
+        f"{ours / durable:.2f} times `cp` with `sync`, {torch / ours:.1f} times ahead: {met}.\n"
     )
 
 
