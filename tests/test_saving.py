@@ -110,6 +110,19 @@ def test_values_that_are_no_tensors_are_kept_or_said_to_be_left_out(tmp_path: Pa
     assert note == "2 values that are no tensors are left out (`epoch`, `args`); a .pt file holds such"
 
 
+def test_what_gguf_keeps_of_the_root_is_not_said_to_be_left_out(tmp_path: Path) -> None:
+    torch.save({"model": Net().state_dict(), "epoch": 3, "args": {"lr": 0.1}}, tmp_path / "training.pt")
+    notes = statedict.save(statedict.open(tmp_path / "training.pt"), tmp_path / "a.gguf").notes
+    opened = statedict.open(tmp_path / "a.gguf")
+    assert opened.attributes == {"epoch": 3}
+    assert not any("epoch" in note for note in notes)
+    assert any("`args`" in note for note in notes)
+    assert not any("left out" in note for note in statedict.save(opened, tmp_path / "b.gguf").notes)
+    assert statedict.save(opened, tmp_path / "b.safetensors").notes == (
+        "1 value that is no tensor is left out (`epoch`)",  # which a state dict in a .pt file has no place for either
+    )
+
+
 def test_metadata_are_kept_or_replaced(net: statedict.Module, tmp_path: Path) -> None:
     statedict.save(net, tmp_path / "a.safetensors", metadata={"author": "me"})
     opened = statedict.open(tmp_path / "a.safetensors")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _FOLDER = "folder"
 _KEEPS_VALUES = frozenset({"torch", "dcp"})
 """Formats that hold what is no tensor, too."""
+_KEEPS_ROOT = frozenset({"gguf"})
+"""Formats whose metadata are the attributes of the root; their writers say which they cannot hold."""
 _FEW = 3
 _MOST = "5GB"
 _CONFIG = "config"
@@ -151,15 +153,16 @@ def _left_out(index: Index, entry: Format, kept: str | None = None) -> tuple[str
     """What of a checkpoint is no tensor, where the format has no place for it; `kept` is written beside."""
     if entry.name in _KEEPS_VALUES:
         return ()
-    names = [
-        f"{path}.{name}" if path else name
+    places = [
+        (f"{path}.{name}" if path else name, info)
         for path, info in index.modules.items()
         if info.container or (not path and info.kind is None)
         for name in info.attributes
-        if path or name != kept
+        if path or not (name == kept or entry.name in _KEEPS_ROOT)
     ]
-    if not names:
+    if not places:
         return ()
-    few = ", ".join(f"`{shown(name)}`" for name in names[:_FEW]) + ", …" * (len(names) > _FEW)
-    left = "1 value that is no tensor is" if len(names) == 1 else f"{len(names):,} values that are no tensors are"
-    return (f"{left} left out ({few}); a .pt file holds such",)
+    few = ", ".join(f"`{shown(name)}`" for name, _ in places[:_FEW]) + ", …" * (len(places) > _FEW)
+    left = "1 value that is no tensor is" if len(places) == 1 else f"{len(places):,} values that are no tensors are"
+    elsewhere = "; a .pt file holds such" if all(info.container for _, info in places) else ""
+    return (f"{left} left out ({few}){elsewhere}",)

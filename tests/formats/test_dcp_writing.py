@@ -16,7 +16,8 @@ from statedict.formats import dcp
 from statedict.index import Encoding, Index, ModuleInfo, TensorInfo
 from statedict.source import BytesSource, Extent, Folder
 from tests.formats.stored import assert_same_tensors, index_of, saved
-from tests.formats.test_torch_zip_writing import STORED, assert_equal, checkpoint
+from tests.formats.test_torch_zip_writing import STORED, assert_equal
+from tests.formats.test_torch_zip_writing_nested import checkpoint
 from tests.written import write_plans
 
 pytestmark = pytest.mark.filterwarnings(

@@ -149,8 +149,8 @@ class _Objects:
     def notes(self) -> tuple[str, ...]:
         """One line for each kind of thing that a file of this object does not tell."""
         what = (
-            ("the buffers that no state dict has, left out", self._left_out),
-            ("the attributes of modules, left out: a state dict has tensors only", self._bare),
+            ("buffers left out, as no state dict has them", self._left_out),
+            ("attributes of modules left out, as a state dict has tensors only", self._bare),
             ("lists with missing elements, whose later ones move up", self._moved_up),
         )
         return tuple(f"{text}: {named(names)}" for text, names in what if names)

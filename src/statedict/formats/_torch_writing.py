@@ -76,7 +76,7 @@ class TorchPickle(PickleWriter):
         places = [place for place, _ in self.left_out]
         what = (
             (f"values that `torch.load(weights_only=True)` would refuse, left out ({kinds})", places),
-            ("attributes of tensors, left out: a state dict has none", self._bare),
+            ("attributes of tensors left out, as a state dict has none", self._bare),
             ("not initialised, for which `torch.load` needs `weights_only=False`", self._uninitialized),
         )
         return tuple(f"{text}: {named(names)}" for text, names in what if names)
