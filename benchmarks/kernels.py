@@ -18,7 +18,7 @@ from statedict.dtypes import DTYPES, dtype
 from statedict.expressions.arithmetic import Combination
 from statedict.expressions.nodes import Leaf
 from statedict.expressions.rounding import convert
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 
 _PIECE = 1 << 20
 _FLOATS = ("float64", "float32", "float16", "bfloat16")

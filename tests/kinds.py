@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from statedict.build import build
 from statedict.dtypes import dtype
 from statedict.index import Index, ModuleInfo, TensorInfo
-from statedict.module import Module
 from statedict.source import BytesSource
+from statedict.tree.build import build
+from statedict.tree.module import Module
 
 _WITHOUT_MEAN = "Udop|SwitchTransformers|Pop2Piano|ImageGPT|CpmAnt|Kosmos2_5"
 EQUIVALENT = (

@@ -1,10 +1,10 @@
 """Trees of tensors of which nothing is known but names, shapes and element types."""
 
-from statedict.build import build
 from statedict.dtypes import dtype
 from statedict.index import Index, TensorInfo
-from statedict.module import Module
 from statedict.source import BytesSource
+from statedict.tree.build import build
+from statedict.tree.module import Module
 
 Shape = tuple[int, ...]
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from statedict.dtypes import DTYPES, DType, dtype
-from statedict.layers import Layer
 from statedict.opaque import Opaque
+from statedict.tree.layers import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ _INTERNAL = {*vars(nn.Module())} - {"training"}
 
 
 def taken_apart(module: nn.Module) -> Layer:
-    """What `statedict.layers` is told of a module and, by name, of its children."""
+    """What `statedict.tree.layers` is told of a module and, by name, of its children."""
     kind = type(module)
     return Layer(
         f"{kind.__module__}.{kind.__qualname__}",

@@ -5,7 +5,7 @@ from typing import Any
 from statedict.dtypes import dtype
 from statedict.index import Index, TensorInfo
 from statedict.source import Extent, Source
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 
 
 def described(source: Source, kind: str, shape: tuple[int, ...], **fields: Any) -> Tensor:

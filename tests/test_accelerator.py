@@ -17,7 +17,7 @@ from statedict.dtypes import DTYPES
 from statedict.expressions.arithmetic import Combination
 from statedict.expressions.nodes import Leaf
 from statedict.expressions.rounding import convert, round_once
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 from tests.numbers import FLOATS, computing, random_elements, without_accelerator
 
 __all__ = ["computing"]  # a fixture

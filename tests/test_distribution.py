@@ -11,7 +11,7 @@ from statedict.distribution import Quantiles, Ranks, Spread, counting
 from statedict.dtypes import DType
 from statedict.engine import run
 from statedict.index import TensorInfo
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 from tests import numbers
 from tests.numbers import ALL, COMPLEX, DTYPES, ordinary_elements, random_elements
 

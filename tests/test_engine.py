@@ -24,7 +24,7 @@ from statedict.index import Encoding, TensorInfo
 from statedict.kernels import merge, summarize
 from statedict.source import BytesSource, Extent, Source
 from statedict.summary import Summary
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 from tests.numbers import ALL, ordinary_elements, random_elements
 
 SIZES = (0, 1, 5, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 3)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         WriteError,
     )
     from statedict.limits import Limits
-    from statedict.module import Module
     from statedict.opaque import Opaque
     from statedict.opening import open
     from statedict.ops.cast import cast
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
     from statedict.ops.select import select
     from statedict.ops.stats import Stats, stats
     from statedict.saving import Saved, save
-    from statedict.tensor import Buffer, Parameter, Tensor
+    from statedict.tree.module import Module
+    from statedict.tree.tensor import Buffer, Parameter, Tensor
 
 __all__ = [
     "Buffer",
@@ -94,7 +94,7 @@ _HOMES = {
         "WriteError",
     ),
     "limits": ("Limits",),
-    "module": ("Module",),
+    "tree.module": ("Module",),
     "opaque": ("Opaque",),
     "opening": ("open",),
     "ops.cast": ("cast",),
@@ -111,7 +111,7 @@ _HOMES = {
     "ops.select": ("select",),
     "ops.stats": ("Stats", "stats"),
     "saving": ("Saved", "save"),
-    "tensor": ("Buffer", "Parameter", "Tensor"),
+    "tree.tensor": ("Buffer", "Parameter", "Tensor"),
 }
 """Where each name comes from; its module is imported when it is asked for."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

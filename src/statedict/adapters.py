@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from statedict import writing
 from statedict.errors import StatedictError
-from statedict.flat import flatten
 from statedict.formats import safetensors
 from statedict.narrow import is_dict
 from statedict.plan import Plan
 from statedict.saving import Saved
+from statedict.tree.flat import flatten
 
 if TYPE_CHECKING:
-    from statedict.module import Module
+    from statedict.tree.module import Module
 
 
 def save_adapter(

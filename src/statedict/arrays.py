@@ -12,7 +12,7 @@ from statedict.limits import Limits
 from statedict.narrow import is_list, is_set, is_tuple
 from statedict.opaque import Opaque
 from statedict.source import BytesSource, Source
-from statedict.tensor import Parameter, Tensor, info_of, is_array, is_tensor_like
+from statedict.tree.tensor import Parameter, Tensor, info_of, is_array, is_tensor_like
 
 _PLAIN = frozenset({str, int, float, bool, complex, bytes, type(None)})
 

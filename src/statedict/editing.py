@@ -11,7 +11,6 @@ from statedict.dtypes import DType
 from statedict.dtypes import dtype as dtype_of
 from statedict.errors import FormatError, PatternError, ReadError, StatedictError
 from statedict.expressions.rounding import Overflow
-from statedict.module import Module
 from statedict.narrow import is_dict, is_list
 from statedict.ops.apart import with_metadata
 from statedict.ops.cast import cast
@@ -19,6 +18,7 @@ from statedict.ops.drop import drop, keep
 from statedict.ops.graft import graft
 from statedict.ops.rename import rename
 from statedict.ops.slicing import sliced
+from statedict.tree.module import Module
 
 Edit = tuple[str, str]
 """What to do, a key of `EDITS`, and with what."""

@@ -14,12 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from statedict.accelerator import BLOCK
-from statedict.dequantize import dequantized
 from statedict.dtypes import DTYPES, DType
 from statedict.expressions.nodes import is_contiguous, settled
 from statedict.index import TensorInfo
-from statedict.reading import elements, require_values
 from statedict.source import Extent, Source
+from statedict.tree.dequantize import dequantized
+from statedict.tree.reading import elements, require_values
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from statedict import collector, formats
-from statedict.build import build
 from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS, Limits
-from statedict.module import Module
 from statedict.source import Source, source_of
-from statedict.tensor import is_array
+from statedict.tree.build import build
+from statedict.tree.module import Module
+from statedict.tree.tensor import is_array
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from statedict import collector, formats, opening, writing
 from statedict.errors import StatedictError
 from statedict.expressions.nodes import settled
-from statedict.flat import flatten
 from statedict.formats import Format
 from statedict.index import Index, TensorInfo, shown
-from statedict.module import Module
 from statedict.narrow import is_dict
 from statedict.plan import Plan
+from statedict.tree.flat import flatten
+from statedict.tree.module import Module
 
 if TYPE_CHECKING:
     from torch import nn

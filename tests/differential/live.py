@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from statedict.build import build
 from statedict.index import Index, ModuleInfo, TensorInfo
 from statedict.interop.torch import describe
-from statedict.module import Module
 from statedict.opaque import Opaque
 from statedict.source import BytesSource, Source
+from statedict.tree.build import build
+from statedict.tree.module import Module
 
 _INTERNALS = set(nn.Module().__dict__)
 

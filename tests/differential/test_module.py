@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from statedict import containers, parameters
-from statedict.module import Module
+from statedict.tree import containers, parameters
+from statedict.tree.module import Module
 from tests.differential.live import tree_of
 
 
@@ -140,7 +140,7 @@ def outcome(model: Any, call: Callable[[Any], Any]) -> Any:
         text = str(error).partition("; the closest")[0]
         for theirs, ours in (("'Mixed' object is", "'Module' object is"), ("type 'Mixed'", "type 'Module'")):
             text = text.replace(theirs, ours)
-        return kind.__name__, text.replace("torch.nn.modules.container.", "statedict.containers.")
+        return kind.__name__, text.replace("torch.nn.modules.container.", "statedict.tree.containers.")
 
 
 SAME_CALLS: dict[str, Callable[[Any], Any]] = {

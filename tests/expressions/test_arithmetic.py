@@ -18,7 +18,7 @@ from statedict.expressions.nodes import Computed
 from statedict.expressions.rounding import round_once
 from statedict.index import TensorInfo
 from statedict.source import BytesSource, Extent
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 
 BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import statedict as sd
 from statedict.expressions.nodes import settled
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 
 TYPES = ("uint8", "int16", "float32", "bfloat16", "float64", "complex64", "complex128")
 SIDES = st.integers(0, 5)

@@ -7,7 +7,7 @@ import torch
 
 from statedict.dtypes import DTYPES
 from statedict.expressions.promotion import result_type
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 
 TYPES = [
     *("bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64"),

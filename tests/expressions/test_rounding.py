@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from statedict.dtypes import DTYPES, DType
 from statedict.expressions.rounding import convert, round_once
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 
 Array = NDArray[Any]
 SIXTEEN = np.arange(1 << 16, dtype="u2")

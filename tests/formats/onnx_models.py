@@ -6,7 +6,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from statedict.index import Index
-from statedict.reading import read
+from statedict.tree.reading import read
 
 
 def with_graph(graph: GraphProto, **fields: Any) -> bytes:

@@ -19,8 +19,8 @@ from statedict.errors import FormatError, LimitError, MissingExtraError, Statedi
 from statedict.formats.gguf import TYPES
 from statedict.limits import Limits
 from statedict.ops.find import first_values
-from statedict.reading import read
 from statedict.source import FileSource
+from statedict.tree.reading import read
 from tests.formats.contract import FormatContract
 from tests.formats.gguf_files import packed, written
 from tests.formats.stored import CountingSource, elements, index_of

@@ -13,7 +13,7 @@ from gguf import GGUFWriter
 
 from statedict.errors import LimitError
 from statedict.formats.gguf import GGUFArray
-from statedict.reading import read
+from statedict.tree.reading import read
 from tests.formats.gguf_files import packed, written
 from tests.formats.stored import CountingSource, index_of
 

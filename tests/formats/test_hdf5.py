@@ -18,7 +18,7 @@ from statedict.errors import FormatError, LimitError, MissingExtraError
 from statedict.index import Index
 from statedict.limits import Limits
 from statedict.opaque import Opaque
-from statedict.reading import read
+from statedict.tree.reading import read
 from tests import real_models
 from tests.formats.contract import ODD_NAMES, FormatContract
 from tests.formats.stored import CountingSource, elements, index_of

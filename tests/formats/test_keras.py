@@ -14,7 +14,7 @@ import torch
 import statedict as sd
 from statedict.errors import FormatError, LimitError
 from statedict.limits import Limits
-from statedict.reading import read
+from statedict.tree.reading import read
 from tests.formats.contract import ODD_NAMES, FormatContract
 from tests.formats.stored import index_of
 

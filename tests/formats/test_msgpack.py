@@ -13,8 +13,8 @@ from statedict.errors import FormatError, LimitError
 from statedict.formats import msgpack as reader
 from statedict.limits import Limits
 from statedict.opaque import Opaque
-from statedict.reading import read
 from statedict.source import BytesSource
+from statedict.tree.reading import read
 from tests.formats.contract import FormatContract
 from tests.formats.stored import CountingSource, elements, index_of
 

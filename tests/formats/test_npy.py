@@ -16,8 +16,8 @@ from statedict.errors import FormatError, LimitError
 from statedict.formats import npy
 from statedict.limits import DEFAULT_LIMITS
 from statedict.opaque import Opaque
-from statedict.reading import read
 from statedict.source import BytesSource
+from statedict.tree.reading import read
 from tests import real_models
 from tests.formats.stored import NAME, CountingSource, elements, index_of
 

@@ -12,7 +12,7 @@ import torch
 import statedict as sd
 from statedict.errors import FormatError
 from statedict.opaque import Opaque
-from statedict.reading import read
+from statedict.tree.reading import read
 from tests import real_models
 from tests.formats.contract import FormatContract
 from tests.formats.stored import CountingSource, index_of

@@ -15,9 +15,9 @@ from onnx import GraphProto, TensorProto, helper, numpy_helper
 import statedict as sd
 from statedict.errors import FormatError, StatedictError, UnknownFormatError
 from statedict.formats._onnx_tensor import DATA_TYPES
-from statedict.layouts import dense
 from statedict.opaque import Opaque
-from statedict.reading import read
+from statedict.tree.layouts import dense
+from statedict.tree.reading import read
 from tests.formats.contract import FormatContract
 from tests.formats.onnx_models import nested, roles, with_graph, with_initializers
 from tests.formats.stored import CountingSource, elements, index_of

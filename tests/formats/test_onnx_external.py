@@ -13,8 +13,8 @@ from statedict import formats
 from statedict.errors import FormatError, ReadError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS
-from statedict.reading import read
 from statedict.source import FileSource
+from statedict.tree.reading import read
 from tests.formats.onnx_models import with_initializers
 from tests.formats.stored import index_of
 

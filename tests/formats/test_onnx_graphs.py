@@ -7,7 +7,7 @@ from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 import statedict as sd
 from statedict.errors import LimitError
-from statedict.layouts import dense
+from statedict.tree.layouts import dense
 from tests.formats.onnx_models import constant, nested, roles, values_of, with_graph, with_initializers
 from tests.formats.stored import index_of
 

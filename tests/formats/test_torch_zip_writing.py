@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from torch.nn.parameter import UninitializedParameter
 from torch.utils.serialization import config
 
-from statedict.build import build
 from statedict.dtypes import DTYPES, dtype
 from statedict.errors import StatedictError
-from statedict.flat import flatten
 from statedict.formats import torch_zip
 from statedict.index import Encoding, Index, ModuleInfo, TensorInfo
 from statedict.plan import Plan
 from statedict.source import BytesSource, Extent
+from statedict.tree.build import build
+from statedict.tree.flat import flatten
 from tests.formats.contract import NAMES, ODD_NAMES
 from tests.formats.stored import assert_same_tensors, bits, index_of, saved
 from tests.written import bytes_of_plan

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statedict.build import build
 from statedict.dtypes import DTYPES
 from statedict.errors import StatedictError
-from statedict.flat import flatten
 from statedict.formats import torch_zip
 from statedict.index import PLAIN, Index, ModuleInfo, TensorInfo
 from statedict.source import Extent
+from statedict.tree.build import build
+from statedict.tree.flat import flatten
 from tests.formats.stored import index_of, saved
 from tests.formats.test_torch_zip_writing import DATA, assert_equal, loaded, rewritten, written
 from tests.written import bytes_of_plan

@@ -12,12 +12,12 @@ from statedict import formats
 from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS
-from statedict.rows import Listed, aliases, rows
 from statedict.source import Folder, source_of
+from statedict.tree.rows import Listed, aliases, rows
 
 if TYPE_CHECKING:
-    from statedict.module import Module
     from statedict.ops.select import NamedTensor
+    from statedict.tree.module import Module
 
 # What makes a tree is loaded when one is needed: a list of tensors takes half the time without.
 
@@ -48,8 +48,8 @@ class Checkpoint:
     @cached_property
     def model(self) -> "Module":
         """The tree. Raises StatedictError where it has no `key`."""
-        from statedict.build import build
         from statedict.ops.prefixes import strip_prefixes
+        from statedict.tree.build import build
 
         model = strip_prefixes(build(self.index)) if self.strip else build(self.index)
         return model if self.key is None else _part(model, self.key, self.index.source.name)

@@ -8,7 +8,7 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
-from statedict.rows import Listed
+from statedict.tree.rows import Listed
 from statedict.views.listing import comma_separated, listing, plain_listing
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import click
 from statedict.cli import output
 from statedict.cli.checkpoint import opened
 from statedict.cli.progress import progress_bar
-from statedict.module import Module
 from statedict.ops.lora.folding import fold_lora
 from statedict.ops.merge.merging import merge
 from statedict.ops.merge.settings import METHODS, Setting
 from statedict.saving import save
+from statedict.tree.module import Module
 from statedict.views.numbers import counted
 from statedict.views.saved import saved_lines
 

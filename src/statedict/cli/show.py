@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from statedict import printing
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
 from statedict.errors import MissingExtraError
@@ -13,6 +12,7 @@ from statedict.opaque import Opaque
 from statedict.ops.find import NamedAttribute, NamedModule, find, first_values
 from statedict.ops.select import NamedTensor, named_modules
 from statedict.ops.sizes import sizes
+from statedict.tree import printing
 from statedict.views import details
 from statedict.views.documents import document, plain, tensor_fields
 from statedict.views.outline import Outline

@@ -10,11 +10,11 @@ from statedict.cli.progress import progress_bar
 from statedict.companions import copy_companions
 from statedict.dtypes import DType
 from statedict.errors import StatedictError
-from statedict.module import Module
 from statedict.ops.select import named_tensors
 from statedict.ops.sizes import sizes
 from statedict.saving import Saved, save
 from statedict.source import FileSource, Folder, Source
+from statedict.tree.module import Module
 from statedict.views.lines import Line
 from statedict.views.numbers import counted, dtypes
 from statedict.views.saved import saved_lines
@@ -59,7 +59,7 @@ def format_in_place(model: Module, source: Source, format: str) -> str | None:
 
 def _files(model: Module) -> set[str]:
     """The files that a model's tensors are in."""
-    from statedict.flat import flatten
+    from statedict.tree.flat import flatten
 
     extents = (info.extent for info in flatten(model).tensors.values())
     sources = {extent.source.located(extent.offset)[0] for extent in extents if extent is not None and extent.size}

@@ -9,7 +9,7 @@ from statedict.dtypes import DTYPES, DType
 from statedict.expressions.nodes import Node, computed, is_contiguous, node_of, settled
 from statedict.expressions.rounding import convert
 from statedict.index import TensorInfo, contiguous
-from statedict.reading import require_values
+from statedict.tree.reading import require_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,12 +7,12 @@ reads, views, casts or saves tensors need not know. No node holds more than a st
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from statedict import reading
 from statedict.dtypes import DTYPES, DType
 from statedict.errors import StatedictError
 from statedict.expressions.rounding import Overflow, convert, round_once
 from statedict.index import PLAIN, TensorInfo, contiguous, span
 from statedict.source import Extent, Source
+from statedict.tree import reading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

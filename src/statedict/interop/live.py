@@ -8,15 +8,15 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import torch
 from torch import nn
 
-from statedict.containers import ModuleDict, ModuleList, Sequential
 from statedict.dtypes import DType
 from statedict.dtypes import dtype as dtype_of
 from statedict.expressions.rounding import Overflow
 from statedict.interop import values
 from statedict.interop.live_tensors import Live, LiveBuffer, LiveParameter, LiveTensor, Sources, detached, live_tensor
-from statedict.module import Module
-from statedict.parameters import ParameterDict, ParameterList
-from statedict.tensor import Tensor
+from statedict.tree.containers import ModuleDict, ModuleList, Sequential
+from statedict.tree.module import Module
+from statedict.tree.parameters import ParameterDict, ParameterList
+from statedict.tree.tensor import Tensor
 
 _CONTAINERS: tuple[tuple[type[nn.Module], type[Module]], ...] = (
     (nn.Sequential, Sequential),

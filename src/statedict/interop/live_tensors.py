@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from statedict.index import TensorInfo
 from statedict.interop.torch import describe, to_torch
 from statedict.source import Source
-from statedict.tensor import Buffer, Parameter, Tensor, info_of
+from statedict.tree.tensor import Buffer, Parameter, Tensor, info_of
 
 Sources = WeakValueDictionary[int, Source]
 """The storages of tensors that were described, by address: views of one storage have one source."""

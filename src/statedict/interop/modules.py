@@ -14,8 +14,8 @@ from statedict.errors import StatedictError
 from statedict.interop import values
 from statedict.interop.live import LiveModule
 from statedict.interop.torch import to_torch as tensor_to_torch
-from statedict.module import Module
-from statedict.tensor import Tensor
+from statedict.tree.module import Module
+from statedict.tree.tensor import Tensor
 
 _HOOKS = ("_load_hook", "_initialize_hook")
 """What a lazy module keeps to take its hooks away once it knows its shapes."""

@@ -5,11 +5,11 @@
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
-from statedict import reading
 from statedict.dtypes import DTYPES
 from statedict.errors import MissingExtraError
 from statedict.index import EMPTY, PLAIN, Encoding, TensorInfo, contiguous, span
 from statedict.source import BytesSource, Extent, Source
+from statedict.tree import reading
 
 try:
     import torch

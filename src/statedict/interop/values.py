@@ -13,7 +13,7 @@ from statedict.dtypes import DTYPES, DType
 from statedict.errors import StatedictError
 from statedict.narrow import is_container, is_dict, is_set
 from statedict.opaque import Opaque
-from statedict.tensor import Tensor, is_array
+from statedict.tree.tensor import Tensor, is_array
 
 _DICTS: frozenset[type] = frozenset({dict, OrderedDict})
 _ROWS: frozenset[type] = frozenset({list, tuple, set, frozenset})

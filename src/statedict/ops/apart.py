@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from statedict.build import build
-from statedict.flat import flatten
 from statedict.index import EMPTY, Index, ModuleInfo, TensorInfo
-from statedict.module import Module
+from statedict.tree.build import build
+from statedict.tree.flat import flatten
+from statedict.tree.module import Module
 
 
 class Part(NamedTuple):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from statedict.dtypes import DTYPES, DType, dtype
-from statedict.module import Module
 from statedict.narrow import is_dict, is_list
 from statedict.opaque import Opaque
+from statedict.tree.module import Module
 
 _PARTS = ("text_config", "decoder", "llm_config", "language_config", "thinker_config")
 """Where models of several parts keep the configuration of the one that writes text."""

@@ -8,11 +8,11 @@ from statedict.dtypes import dtype as dtype_of
 from statedict.errors import StatedictError
 from statedict.expressions.nodes import recast
 from statedict.expressions.rounding import Overflow
-from statedict.flat import flatten
 from statedict.index import TensorInfo
-from statedict.module import Module
 from statedict.ops.apart import changed
 from statedict.ops.patterns import matching
+from statedict.tree.flat import flatten
+from statedict.tree.module import Module
 
 _SCALES = ("_scale", "_scale_inv")
 """How names of scales end that follow the name of what they are for: `weight_scale_inv`."""

@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 from statedict import collector
 from statedict.expressions.nodes import Computed, Leaf, Node
-from statedict.flat import flatten
 from statedict.index import TensorInfo
-from statedict.module import Module
+from statedict.tree.flat import flatten
+from statedict.tree.module import Module
 
 What = Literal["removed", "added", "renamed", "changed"]
 

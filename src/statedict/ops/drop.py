@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from statedict import collector
-from statedict.module import Module
 from statedict.ops.apart import Parts, apart, parted, together
 from statedict.ops.patterns import matching
+from statedict.tree.module import Module
 
 
 @collector.paused()

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from statedict.errors import PatternError
-from statedict.module import Module
 from statedict.narrow import is_dict, is_list, is_tuple
 from statedict.opaque import Opaque
 from statedict.ops.patterns import suggestion
 from statedict.ops.select import NamedTensor, named_modules, named_tensors
-from statedict.tensor import Tensor
+from statedict.tree.module import Module
+from statedict.tree.tensor import Tensor
 
 
 class NamedModule(NamedTuple):

@@ -1,9 +1,9 @@
 """`graft`: a tree with tensors of another."""
 
 from statedict import collector
-from statedict.module import Module
 from statedict.ops.apart import Part, apart, together
 from statedict.ops.patterns import matching
+from statedict.tree.module import Module
 
 
 @collector.paused()

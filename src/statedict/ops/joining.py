@@ -6,7 +6,7 @@ from typing import Any
 from statedict.dtypes import DType
 from statedict.dtypes import dtype as dtype_of
 from statedict.expressions import arranging
-from statedict.tensor import Tensor, info_of, is_tensor_like
+from statedict.tree.tensor import Tensor, info_of, is_tensor_like
 
 
 def cat(tensors: Iterable[Any], dim: int = 0) -> Tensor:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from statedict.dtypes import DTYPES, DType
-from statedict.module import Module
 from statedict.ops.cache import Cache, cache_of
 from statedict.ops.select import NamedTensor, named_tensors
+from statedict.tree.module import Module
 
 Optimizer = Literal["none", "sgd", "sgd-momentum", "adam", "adam8bit"]
 """`none`: gradients only. `adam` stands for AdamW too, `adam8bit` for those of bitsandbytes."""

@@ -4,10 +4,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from statedict.module import Module
 from statedict.narrow import is_dict, is_list
 from statedict.ops.select import is_optimizer, named_modules, own_buffers, own_modules, own_parameters
-from statedict.tensor import Tensor
+from statedict.tree.module import Module
+from statedict.tree.tensor import Tensor
 
 _OF_ITS_SHAPE = frozenset(
     {

@@ -4,8 +4,8 @@
 from typing import Any, NamedTuple
 
 from statedict.errors import StatedictError
-from statedict.module import Module
 from statedict.narrow import is_dict
+from statedict.tree.module import Module
 
 _ALWAYS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 _ALONE = "module"

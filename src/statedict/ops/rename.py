@@ -7,10 +7,10 @@ from dataclasses import replace
 from statedict import collector
 from statedict.errors import PatternError, StatedictError
 from statedict.index import EMPTY, ModuleInfo, shown
-from statedict.module import Module
 from statedict.ops.apart import Part, Parts, apart, parted, together
 from statedict.ops.patterns import suggestion
 from statedict.ops.rules import Rule, compile_rule
+from statedict.tree.module import Module
 
 _MOST_TOLD = 20
 _MOST_HELD = 3

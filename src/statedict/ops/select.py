@@ -7,10 +7,10 @@ from typing import Any, Literal, NamedTuple
 
 from statedict.errors import LimitError
 from statedict.index import EMPTY, TensorInfo
-from statedict.module import Module
 from statedict.ops.patterns import matching
-from statedict.roles import Role
-from statedict.tensor import Tensor
+from statedict.tree.module import Module
+from statedict.tree.roles import Role
+from statedict.tree.tensor import Tensor
 
 Optimizer = Literal["optimizer"] | None
 """The role of all tensors in an optimizer's state; None: each has its own."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from statedict.dtypes import DType
 from statedict.index import TensorInfo
 from statedict.ops.select import NamedTensor
-from statedict.roles import Role
 from statedict.source import Extent
+from statedict.tree.roles import Role
 
 if TYPE_CHECKING:
-    from statedict.tensor import Tensor
+    from statedict.tree.tensor import Tensor
 
 _Alike = tuple[Role, DType, tuple[int, ...] | None]
 

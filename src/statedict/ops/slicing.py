@@ -5,12 +5,12 @@ from typing import Any
 
 from statedict import collector
 from statedict.errors import PatternError, StatedictError
-from statedict.flat import flatten
 from statedict.index import TensorInfo
-from statedict.indexing import view
-from statedict.module import Module
 from statedict.ops.apart import changed
 from statedict.ops.patterns import matching
+from statedict.tree.flat import flatten
+from statedict.tree.indexing import view
+from statedict.tree.module import Module
 
 _RULE = re.compile(r"(.+)=\[([^\[\]]*)\]", re.DOTALL)
 _NUMBER = r"\s*([+-]?\d{1,18})?\s*"

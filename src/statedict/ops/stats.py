@@ -10,11 +10,11 @@ from statedict import engine
 from statedict.dtypes import DType, dtype
 from statedict.errors import MissingExtraError
 from statedict.index import EMPTY, TensorInfo
-from statedict.module import Module
 from statedict.ops.select import NamedTensor, selected
-from statedict.roles import Role
 from statedict.summary import EMPTY as NOTHING
 from statedict.summary import Summary
+from statedict.tree.module import Module
+from statedict.tree.roles import Role
 
 if TYPE_CHECKING:
     from statedict.distribution import Spread

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from statedict import printing
 from statedict.index import EMPTY
-from statedict.module import Module
 from statedict.ops.find import entries_of
 from statedict.ops.select import NamedTensor
 from statedict.ops.sizes import Sizes
 from statedict.source import Source
+from statedict.tree import printing
+from statedict.tree.module import Module
 from statedict.views import numbers
 from statedict.views.lines import Line, Style, escaped, fitted, padded, widest
 from statedict.views.values import value_text

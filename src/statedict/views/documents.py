@@ -11,7 +11,7 @@ from statedict.narrow import is_dict, is_list, is_set, is_tuple
 from statedict.opaque import Opaque
 from statedict.ops.select import NamedTensor
 from statedict.source import Source
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 from statedict.views.outline import Node
 from statedict.views.values import value_text
 

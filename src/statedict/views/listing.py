@@ -5,7 +5,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from statedict.index import EMPTY
-from statedict.rows import Listed
+from statedict.tree.rows import Listed
 from statedict.views import numbers
 from statedict.views.lines import Line, escaped, name_text, plain
 from statedict.views.table import NARROW, WIDE, Column, aligned, table

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from statedict import printing
-from statedict.module import Module
 from statedict.narrow import is_number
 from statedict.ops.select import NamedTensor, Optimizer, is_optimizer, own_modules, own_tensors
 from statedict.ops.sizes import Sizes, sizes
+from statedict.tree import printing
+from statedict.tree.module import Module
 from statedict.views.values import value_text
 
 _MOST_INLINE = 6

@@ -2,7 +2,7 @@
 
 from statedict.dtypes import DType
 from statedict.ops.sizes import Sizes
-from statedict.roles import Role
+from statedict.tree.roles import Role
 from statedict.views import numbers
 from statedict.views.lines import Line, escaped, fitted, right
 

@@ -7,7 +7,7 @@ from statedict.dtypes import DType
 from statedict.index import TensorInfo
 from statedict.narrow import is_dict, is_list, is_set, is_tuple
 from statedict.opaque import Opaque
-from statedict.tensor import Tensor
+from statedict.tree.tensor import Tensor
 from statedict.views import numbers
 from statedict.views.lines import ELLIPSIS, escaped, shortened
 

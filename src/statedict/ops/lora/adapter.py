@@ -8,8 +8,8 @@ from typing import Any
 
 from statedict.errors import StatedictError
 from statedict.index import Index, TensorInfo, shown
-from statedict.module import Module
 from statedict.narrow import is_dict
+from statedict.tree.module import Module
 
 _PREFIX = "base_model.model."
 _PART = re.compile(

@@ -6,25 +6,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from statedict import collector
-from statedict.build import build
-from statedict.combining import is_number
 from statedict.dtypes import DTYPES
 from statedict.errors import StatedictError
 from statedict.expressions.arithmetic import Combination
 from statedict.expressions.nodes import Node, node_of
 from statedict.expressions.selecting import stretches
-from statedict.flat import flatten
 from statedict.index import Index, ModuleInfo, TensorInfo, shown
 from statedict.ops.lora.approximation import best_product
 from statedict.ops.merge.agreement import check_agreement
 from statedict.ops.patterns import matching
-from statedict.reading import info_of_array
 from statedict.source import BytesSource
+from statedict.tree.build import build
+from statedict.tree.combining import is_number
+from statedict.tree.flat import flatten
+from statedict.tree.reading import info_of_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from statedict.module import Module
+    from statedict.tree.module import Module
 
 METADATA = "statedict.extract_lora"
 """The entry of the adapter's metadata that says, as JSON, what was extracted and what was left out."""

@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from statedict import collector
-from statedict.build import build
 from statedict.errors import StatedictError
 from statedict.expressions.arithmetic import Combination
 from statedict.expressions.arranging import permuted
 from statedict.expressions.nodes import Node, computed, node_of
 from statedict.expressions.products import ColumnsScaled, MatrixProduct, RowsScaled
-from statedict.flat import flatten
 from statedict.index import Index, TensorInfo, shown
 from statedict.ops.lora.adapter import Adapter, Pair, opened
 from statedict.ops.patterns import suggestion
+from statedict.tree.build import build
+from statedict.tree.flat import flatten
 
 if TYPE_CHECKING:
-    from statedict.module import Module
+    from statedict.tree.module import Module
 
 
 def fold_lora(base: "Module", adapter: "Module") -> "Module":

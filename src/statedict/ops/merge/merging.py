@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from statedict import collector
-from statedict.build import build
-from statedict.combining import is_number
 from statedict.dtypes import DType
 from statedict.dtypes import dtype as dtype_of
 from statedict.errors import StatedictError
 from statedict.expressions.nodes import Node, computed, node_of
 from statedict.expressions.once import Once
-from statedict.flat import flatten
 from statedict.index import Index, TensorInfo
 from statedict.ops.merge import averages, task_vectors
 from statedict.ops.merge.agreement import check_agreement
 from statedict.ops.merge.settings import Method, Setting, by_name, each_of, method_of
 from statedict.ops.merge.sparsity import Largest, Middle, Randomly, Sparsifier, restored
 from statedict.ops.merge.task_vectors import Merged, TaskVector, difference
+from statedict.tree.build import build
+from statedict.tree.combining import is_number
+from statedict.tree.flat import flatten
 
 if TYPE_CHECKING:
-    from statedict.module import Module
+    from statedict.tree.module import Module
 
 METADATA = "statedict.merge"
 """The entry of the result's metadata that says, as JSON, how it was merged."""

@@ -1,7 +1,0 @@
-"""What kind of module each one of a bare state dict is, told from names, shapes and neighbours."""
-
-from statedict.infer.layout import inferred_attributes, inferred_repr
-from statedict.infer.quantization import Quantization
-from statedict.infer.tree import Inference, infer
-
-__all__ = ["Inference", "Quantization", "infer", "inferred_attributes", "inferred_repr"]
