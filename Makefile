@@ -54,12 +54,12 @@ $(BIN)/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml src/statedict/_accelerated.c
+$(VENV)/.installed: $(BIN)/python pyproject.toml setup.py $(wildcard src/statedict/*.[ch])
 	@echo "Installing statedict into $(VENV)" >&2
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(BIN)/python pyproject.toml src/statedict/_accelerated.c
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml setup.py $(wildcard src/statedict/*.[ch])
 	@echo "Installing statedict and what its tests need into $(VENV); PyTorch is large" >&2
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(VENV)/.installed $@

@@ -4,8 +4,6 @@ bfloat16 to float32 and back, against PyTorch, and against `cp` of what was writ
 own speed. Then float32 models of 6 and 12 GiB, for the memory that it takes: files with holes, which cost no disk.
 """
 
-import argparse
-import json
 import os
 import shutil
 import sys
@@ -16,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 import statedict
-from benchmarks.measuring import Contestant, Run, command_of, machine, run
+from benchmarks.asking import begin, options
+from benchmarks.measuring import Contestant, Run, command_of, run
 from benchmarks.opening import PYTHON, ROOT, samples
 from benchmarks.reporting import Outcome, report
-from benchmarks.samples import LARGE
+from benchmarks.samples import LARGE, header
 from benchmarks.saving import clear, measure
 
 _PROGRAMS = ROOT / "benchmarks" / "contestants"
@@ -72,18 +71,9 @@ def verdict(medians: Sequence[Run], size: int) -> str:
 def with_holes(path: Path, size: int) -> Path:
     """A safetensors file of float32 zeros, `size` bytes of them in tensors of 256 MiB, that takes no disk."""
     each = min(size, 2**28)
-    header = {
-        f"layers.{number}.weight": {
-            "dtype": "F32",
-            "shape": [each // 4096, 1024],
-            "data_offsets": [number * each, (number + 1) * each],
-        }
-        for number in range(size // each)
-    }
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text)
-    os.truncate(path, 8 + len(text) + size)
+    head = header((f"layers.{number}.weight", (each // 4096, 1024), "float32") for number in range(size // each))
+    path.write_bytes(head)
+    os.truncate(path, len(head) + size)
     return path
 
 
@@ -106,23 +96,14 @@ def memory(folder: Path, output: Path, sizes: Sequence[int]) -> str:
 
 def main(given: list[str] | None = None) -> None:
     """Measure, and print each case as it is done."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.casting", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small files, one round: does it work at all?")
-    parser.add_argument("--markdown", action="store_true", help="print Markdown")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="make the file to cast there, or take it")
-    parser.add_argument("--rounds", type=int, metavar="N", help="runs of each (5; 1 when quick)")
-    asked = parser.parse_args(given)
-    rounds = asked.rounds or (1 if asked.quick else 5)
-    if asked.quick:
-        print("Tiny files: this shows that everything works, and the figures mean nothing.\n")
-    print(f"{machine()}. Medians of {rounds} runs, most memory.\n", flush=True)
+    asked = begin(options("casting", __doc__, rounds=5), given)
     with samples(asked.keep, quick=asked.quick) as folder, tempfile.TemporaryDirectory(dir=folder) as temporary:
         wide, narrow = (Path(temporary).resolve() / name for name in ("wide", "narrow"))
         output = Path(temporary).resolve() / "output"
         output.mkdir()
         file = (folder / f"{LARGE}.safetensors").resolve()
         for source, dtype, written in ((file, "float32", wide), (wide, "bfloat16", narrow)):
-            who, medians = compare(source, dtype, written, output, rounds)
+            who, medians = compare(source, dtype, written, output, asked.rounds)
             title = f"{source.stat().st_size / _GIB:.2f} GiB to {dtype}"
             print(report(Outcome(title, who, medians), markdown=asked.markdown))
             print("" if asked.quick else verdict(medians, written.stat().st_size), flush=True)

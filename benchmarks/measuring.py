@@ -42,7 +42,9 @@ class Contestant:
 def run(command: Sequence[str], output: str = os.devnull) -> Run:
     """One run of `command`, its standard output in the file `output`. Raises CalledProcessError where it fails."""
     launched = [sys.executable, "-I", "-S", os.fspath(_LAUNCHER), output, *command]
-    done = subprocess.run(launched, check=True, capture_output=True, text=True)
+    # What was installed is there as bytecode; where Python may not keep it, only our own sources are compiled anew.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(launched, check=True, capture_output=True, text=True, env=environment)
     result = json.loads(done.stdout)
     if (code := result.pop("exit_code")) != 0:
         error = subprocess.CalledProcessError(code, list(command), stderr=done.stderr)
@@ -54,12 +56,12 @@ def run(command: Sequence[str], output: str = os.devnull) -> Run:
 def alternated(
     contestants: Sequence[Contestant], file: Path | None, rounds: int, *, cold: bool = False
 ) -> dict[str, list[Run]]:
-    """The runs of each contestant by name, all in turn in each round; `cold`: with nothing of `file` in memory."""
+    """The runs of each contestant by name, all in turn in each round; `file` is in memory, or if `cold` not at all."""
     runs: dict[str, list[Run]] = {contestant.name: [] for contestant in contestants}
     for _ in range(rounds):
         for contestant in contestants:
-            if cold and file is not None:
-                forget(file)
+            if file is not None:
+                (forget if cold else recall)(file)
             runs[contestant.name].append(run(command_of(contestant, file)))
     return runs
 
@@ -81,6 +83,18 @@ def forget(file: Path) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
+
+
+def recall(file: Path) -> None:
+    """Read the file, or those in a folder: some kernels drop from the page cache what nobody asks for (DAMON)."""
+    if file.is_dir():
+        for held in file.iterdir():
+            recall(held)
+        return
+    room = bytearray(1 << 22)
+    with file.open("rb", buffering=0) as opened:
+        while opened.readinto(room):
+            pass
 
 
 def middle(runs: Iterable[Run]) -> Run:

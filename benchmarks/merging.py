@@ -5,7 +5,6 @@ The peers are PyTorch with safetensors' reader, which maps files into memory, an
 PyTorch's hold the same, but for what PyTorch rounds twice, is proved before anything is measured.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -15,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 import statedict
-from benchmarks.measuring import Contestant, Run, command_of, machine, run
+from benchmarks.asking import begin, options
+from benchmarks.measuring import Contestant, Run, command_of, run
 from benchmarks.opening import PYTHON, ROOT
 from benchmarks.reporting import Outcome, report
 from benchmarks.samples import FULL, QUICK, Sizes, large
@@ -100,24 +100,16 @@ def verdict(medians: Sequence[Run]) -> str:
 
 def main(given: list[str] | None = None) -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.merging", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small files, one round: does it work at all?")
-    parser.add_argument("--markdown", action="store_true", help="print Markdown")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="make the files to merge there, or take them")
+    parser = options("merging", __doc__, rounds=9)
     parser.add_argument("--mergekit", type=Path, metavar="PROGRAM", help="mergekit's `mergekit-yaml`, to compare with")
-    parser.add_argument("--rounds", type=int, metavar="N", help="runs of each (9; 1 when quick)")
-    asked = parser.parse_args(given)
-    rounds = asked.rounds or (1 if asked.quick else 9)
-    if asked.quick:
-        print("Tiny files: this shows that everything works, and the figures mean nothing.\n")
-    print(f"{machine()}. Medians of {rounds} runs, most memory.\n", flush=True)
+    asked = begin(parser, given)
     with tempfile.TemporaryDirectory(prefix="statedict-benchmarks-", dir=asked.keep) as temporary:
         folder, output = (asked.keep or Path(temporary)).resolve(), Path(temporary).resolve() / "output"
         output.mkdir()
         file, other = make(folder, QUICK if asked.quick else FULL)
         who = contestants(output, other, asked.mergekit)
         prove(who, file, output)
-        medians = measure(who, file, output, rounds)
+        medians = measure(who, file, output, asked.rounds)
         print(report(Outcome("Two models of 2.25 GiB, averaged", who, medians), markdown=asked.markdown))
         print("" if asked.quick else verdict(medians), flush=True)
 

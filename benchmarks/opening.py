@@ -4,7 +4,6 @@ Every contestant prints each tensor's name, dtype and shape to /dev/null. That t
 anything is measured.
 """
 
-import argparse
 import re
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measuring import Contestant, Run, alternated, command_of, machine, middle, run
+from benchmarks.asking import begin, options
+from benchmarks.measuring import Contestant, Run, alternated, command_of, middle, run
 from benchmarks.reporting import NO_GOAL, Goal, Outcome, report
 from benchmarks.samples import LARGE, MANY, SHARDS
 from statedict.dtypes import SAFETENSORS_DTYPES, dtype
@@ -117,32 +117,15 @@ def samples(keep: Path | None, *, quick: bool) -> Generator[Path]:
         yield folder
 
 
-def arguments(given: list[str] | None) -> argparse.Namespace:
-    """What the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.opening", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small files and few runs: does it work at all?")
-    parser.add_argument("--markdown", action="store_true", help="print Markdown")
-    parser.add_argument(
-        "--keep", type=Path, metavar="FOLDER", help="make the files there, or take them, and leave them"
-    )
-    parser.add_argument("--only", default="", metavar="TEXT", help="only the cases with this in their titles")
-    parser.add_argument("--warm", type=int, metavar="N", help="runs with the file in memory (9; 1 when quick)")
-    parser.add_argument("--cold", type=int, metavar="N", help="runs with the file on the disk only (3; 1 when quick)")
-    return parser.parse_args(given)
-
-
 def main(given: list[str] | None = None) -> None:
     """Measure, and print each case as it is done."""
-    asked = arguments(given)
-    warm = asked.warm or (1 if asked.quick else 9)
-    cold = asked.cold or (1 if asked.quick else 3)
-    if asked.quick:
-        print("Tiny files: this shows that everything works, and the figures mean nothing.\n")
-    print(f"{machine()}. Medians of {warm} warm and {cold} cold runs, most memory.\n", flush=True)
+    parser = options("opening", __doc__, warm=9, cold=3)
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the cases with this in their titles")
+    asked = begin(parser, given)
     with samples(asked.keep, quick=asked.quick) as folder:
         for case in cases():
             if asked.only in case.title:
-                print(report(measure(case, folder, warm, cold), markdown=asked.markdown), flush=True)
+                print(report(measure(case, folder, asked.warm, asked.cold), markdown=asked.markdown), flush=True)
 
 
 if __name__ == "__main__":

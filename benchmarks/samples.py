@@ -1,11 +1,14 @@
 """The files that are opened, made once by PyTorch and safetensors: `python -m benchmarks.samples FOLDER [--quick]`."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from statedict.dtypes import DTYPES
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +64,18 @@ def many(sizes: Sizes) -> Tensors:
             yield f"{above}.mlp.experts.{expert}.{part}.weight", (16, 8), "float8_e4m3fn"
             yield f"{above}.mlp.experts.{expert}.{part}.weight_scale_inv", (2, 1), "float32"
         yield f"{above}.post_attention_layernorm.weight", (8,), "bfloat16"
+
+
+def header(tensors: Tensors) -> bytes:
+    """The first bytes of a safetensors file that has these tensors side by side, in their order."""
+    entries: dict[str, object] = {}
+    end = 0
+    for name, shape, dtype in tensors:
+        begin, end = end, end + math.prod(shape) * DTYPES[dtype].itemsize
+        entries[name] = {"dtype": DTYPES[dtype].safetensors, "shape": shape, "data_offsets": (begin, end)}
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def make(folder: Path, sizes: Sizes) -> None:

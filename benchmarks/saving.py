@@ -6,7 +6,6 @@ ways. All run in each round, in random order, and find no output there. That our
 proved before anything is measured.
 """
 
-import argparse
 import os
 import random
 import shutil
@@ -16,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import statedict
-from benchmarks.measuring import Contestant, Run, command_of, machine, middle, run
+from benchmarks.asking import begin, options
+from benchmarks.measuring import Contestant, Run, command_of, middle, run
 from benchmarks.opening import PYTHON, ROOT, samples
 from benchmarks.reporting import Outcome, report
 from benchmarks.samples import LARGE, MANY
@@ -91,22 +91,13 @@ def verdict(medians: Sequence[Run]) -> str:
 
 def main(given: list[str] | None = None) -> None:
     """Measure, and print each case as it is done."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.saving", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small files, one round: does it work at all?")
-    parser.add_argument("--markdown", action="store_true", help="print Markdown")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="make the files to convert there, or take them")
-    parser.add_argument("--rounds", type=int, metavar="N", help="runs of each (9; 1 when quick)")
-    asked = parser.parse_args(given)
-    rounds = asked.rounds or (1 if asked.quick else 9)
-    if asked.quick:
-        print("Tiny files: this shows that everything works, and the figures mean nothing.\n")
-    print(f"{machine()}. Medians of {rounds} runs, most memory.\n", flush=True)
+    asked = begin(options("saving", __doc__, rounds=9), given)
     with samples(asked.keep, quick=asked.quick) as folder, tempfile.TemporaryDirectory(dir=folder) as temporary:
         output = Path(temporary).resolve()
         for name, title in _TITLES.items():
             who, file = contestants(output), (folder / f"{name}.pt").resolve()
             prove(who, file, output)
-            medians = measure(who, file, output, rounds)
+            medians = measure(who, file, output, asked.rounds)
             print(report(Outcome(title, who, medians), markdown=asked.markdown))
             print(verdict(medians) if name == LARGE and not asked.quick else "", flush=True)
 

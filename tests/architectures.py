@@ -18,7 +18,7 @@ with warnings.catch_warnings():
     import transformers
     from transformers.models.auto import configuration_auto, modeling_auto
 
-_transformers = cast("Any", transformers)  # it does not say what it exports
+library = cast("Any", transformers)  # it does not say what it exports
 
 
 def names() -> list[str]:
@@ -45,21 +45,21 @@ def make(name: str) -> nn.Module:
 
 def whole(name: str) -> nn.Module:
     """The model of that name in its default size, for the meta device; some need data or more and raise."""
-    return cast("nn.Module", _auto_class(name).from_config(_transformers.CONFIG_MAPPING[name]()))
+    return cast("nn.Module", _auto_class(name).from_config(library.CONFIG_MAPPING[name]()))
 
 
 def shrunk(name: str) -> Any:
     """The configuration of that name with every size that we know made small."""
-    kind = _transformers.CONFIG_MAPPING[name]
+    kind = library.CONFIG_MAPPING[name]
     return kind(**_shrunk(kind().to_dict()))
 
 
 def _auto_class(name: str) -> Any:
     if name in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return _transformers.AutoModelForCausalLM
+        return library.AutoModelForCausalLM
     if name in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
-        return _transformers.AutoModelForSeq2SeqLM
-    return _transformers.AutoModel
+        return library.AutoModelForSeq2SeqLM
+    return library.AutoModel
 
 
 def _shrunk(fields: dict[str, Any]) -> dict[str, Any]:

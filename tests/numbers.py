@@ -25,6 +25,11 @@ def without_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerator, "library", lambda: None)
 
 
+def without_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, and to the end of the test, Python reads the headers of files."""
+    monkeypatch.setattr(accelerator, "headers", lambda: None)
+
+
 @pytest.fixture(params=["baseline", "avx2", "avx512", "numpy"])
 def computing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
     """A test for each kind of processor that the C code makes use of, and one by numpy."""

@@ -11,12 +11,27 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "statedict"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "accelerator", "amounts", "dtypes", "limits", "collector", "narrow", "tuples", "_version"),
+    ("errors", "accelerator", "amounts", "extras", "dtypes", "limits", "collector", "narrow", "tuples", "_version"),
     ("source", "index", "opaque", "plan"),
     ("formats",),
     ("expressions", "tree"),
-    ("summary", "kernels", "engine", "distribution", "ops"),
-    ("opening", "arrays", "configured", "writing", "saving", "adapters", "companions", "editing"),
+    ("moments", "kernels", "engine", "distribution", "structure", "alike", "difference", "comparison", "ops"),
+    (
+        "opening",
+        "arrays",
+        "configured",
+        "writing",
+        "saving",
+        "adapters",
+        "checking",
+        "companions",
+        "editing",
+        "diffing",
+        "manifest",
+        "live",
+        "matching",
+        "loading",
+    ),
     ("views",),
     ("cli", "web", "__main__"),
 )
@@ -28,7 +43,13 @@ CONTENTS = "__init__"
 FRAMEWORKS = frozenset({"torch", "tensorflow", "keras", "jax", "flax", "dask", "safetensors", "transformers", "onnx"})
 AT_IMPORT = {
     "click": ("cli",),  # the command line is made of it
-    "numpy": ("kernels", "distribution"),  # never loaded before there is data to work on
+    "numpy": (
+        "kernels",
+        "distribution",
+        "structure",
+        "alike",
+        "comparison",
+    ),  # never loaded before there is data to work on
 }
 """Third-party libraries that the room may import as it is imported itself; any other is imported where it is used."""
 

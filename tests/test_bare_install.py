@@ -19,7 +19,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of what is built from, without what was built."""
     checkout = tmp_path / "checkout"
     checkout.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, checkout)
     built = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so", "*.pyd")
     shutil.copytree(ROOT / "src", checkout / "src", ignore=built)

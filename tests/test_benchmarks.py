@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import kernels, live, merging, opening
-from benchmarks.measuring import Contestant, Run, alternated, middle, run
+from benchmarks import kernels, live, merging, opening, prune
+from benchmarks.measuring import Contestant, Run, alternated, middle, recall, run
 from benchmarks.reporting import NO_GOAL, Goal, Outcome, report
 
 PYTHON = sys.executable
@@ -45,6 +45,18 @@ def test_contestants_take_turns(tmp_path: Path) -> None:
     runs = alternated(pair, file, 3, cold=True)
     assert file.read_text() == "ababab"
     assert [len(of_one) for of_one in runs.values()] == [3, 3]
+
+
+def test_what_is_to_be_warm_is_read_before(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(bytes(5 << 20))
+    before = bytes_read()
+    recall(tmp_path)
+    assert bytes_read() - before >= 10 << 20
+
+
+def bytes_read() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def test_the_middle_is_the_median_and_of_memory_the_most() -> None:
@@ -114,6 +126,17 @@ def test_merging_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| `")] == [
         "`statedict.merge`",
         "`a * 0.5 + b * 0.5` in torch",
+    ]
+
+
+@pytest.mark.slow
+def test_pruning_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    prune.main(["--quick", "--markdown"])
+    printed = capsys.readouterr().out
+    assert [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| `")] == [
+        "`statedict.prune`",
+        "`global_unstructured`",
+        "`cat`, `kthvalue`",
     ]
 
 

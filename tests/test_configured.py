@@ -227,7 +227,7 @@ def test_kinds_of_another_word(tiny: Path) -> None:
 
 def test_without_transformers(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r"pip install statedict\[transformers\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'statedict\[transformers\]'"):
         sd.open(tiny, kinds="config")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from statedict.distribution import Quantiles, Ranks, Spread, counting
+from statedict.distribution import DECADES, LEAST, Magnitudes, Quantiles, Ranks, Spread, counting, weighing
 from statedict.dtypes import DType
 from statedict.engine import run
 from statedict.index import TensorInfo
@@ -88,3 +88,41 @@ def test_no_finite_elements() -> None:
     found = spread_of(info)
     assert (found.numel, found.histogram(2, 0, 1)[0]) == (0, [0, 0])
     assert learned(Quantiles(found, (0.5,)), info).quantiles() == {}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([2**63 - 1] * 3),
+        np.array([-(2**63), 2**63 - 1]),
+        np.array([1e308, -1.7e308, 0.0]),
+        np.array([1.0, np.nextafter(1.0, 2)]),
+        np.array([0.0, 5e-324]),
+        np.zeros(3, "f4"),
+    ],
+    ids=str,
+)
+def test_histograms_of_extremes(values: NDArray[Any]) -> None:
+    """Numbers too large, or too close together, for edges between them still have a histogram that holds them all."""
+    counts, edges = spread_of(Tensor(values).info).histogram(16, values.min().item(), values.max().item())
+    assert sum(counts) == len(values)
+    assert np.all(np.diff(edges) > 0)
+    assert edges[0] <= values.min() <= values.max() <= edges[-1]
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float64"])
+def test_magnitudes_by_the_tenth_of_a_decade(name: str) -> None:
+    values = ordinary_elements(name, 5000, 0.0, 3.0)
+    values[:100], values[100:200], values[200] = 0, -1e-20, np.nan
+    found = weighed(Tensor(values).info)
+    wide = np.abs(values.astype("f8"))[200:]
+    expected, _ = np.histogram(wide[wide > 0], 10.0 ** (LEAST + np.arange(10 * DECADES + 1) / 10))
+    assert found.counts[0] == 100  # what is below the least
+    assert sum(found.counts) == 4899
+    moved = np.abs(np.array(found.counts[1:]) - expected[1:]).sum() / 2
+    assert moved == 0 if name == "bfloat16" else moved < 0.05 * len(wide)  # of wider ones, 16 bits count
+
+
+def weighed(info: TensorInfo) -> Magnitudes:
+    (found,) = run([weighing(info)], threads=1)
+    return found

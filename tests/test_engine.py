@@ -22,8 +22,8 @@ from statedict.dtypes import DTYPES, DType
 from statedict.engine import Job, in_any_order, plan, run
 from statedict.index import Encoding, TensorInfo
 from statedict.kernels import merge, summarize
+from statedict.moments import Summary
 from statedict.source import BytesSource, Extent, Source
-from statedict.summary import Summary
 from statedict.tree.tensor import Tensor
 from tests.numbers import ALL, ordinary_elements, random_elements
 
@@ -91,7 +91,7 @@ def test_other_processes_work_as_well() -> None:
 def test_units_of_a_file_pickle_small(tmp_path: Path) -> None:
     save_file({"w": np.zeros(3 * BLOCK, "f4")}, tmp_path / "w.safetensors")
     info = statedict.open(tmp_path / "w.safetensors").get_parameter("w").info
-    assert max(len(pickle.dumps(unit)) for unit in plan([(info, summarize)])) < 1000
+    assert max(len(pickle.dumps(unit)) for unit in plan([Job(info, summarize, merge)])) < 1000
 
 
 @pytest.mark.parametrize("gap", [0, 3])

@@ -13,9 +13,11 @@ from statedict.errors import FormatError, LimitError
 from statedict.index import PLAIN, Encoding, Index, ModuleInfo, TensorInfo, contiguous, shown, span
 from statedict.limits import Limits
 from statedict.source import BytesSource, Extent
+from tests.numbers import without_headers
 
 SOURCE = BytesSource(bytes(100), "net.pt")
 F32 = DTYPES["float32"]
+SHAPE = (2, 3)
 
 
 def index(*tensors: TensorInfo, modules: tuple[str, ...] = ()) -> Index:
@@ -24,6 +26,13 @@ def index(*tensors: TensorInfo, modules: tuple[str, ...] = ()) -> Index:
 
 def info(shape: tuple[int, ...] | None = (2, 3), offset: int = 0, size: int = 24, **others: object) -> TensorInfo:
     return TensorInfo("a.w", F32, shape, Extent(SOURCE, offset, size))._replace(**others)
+
+
+@pytest.fixture(params=["in C", "in Python"])
+def proving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test for each way of proving."""
+    if request.param == "in Python":
+        without_headers(monkeypatch)
 
 
 VALID = {
@@ -42,6 +51,7 @@ VALID = {
 
 
 @pytest.mark.parametrize("tensor", VALID.values(), ids=VALID.keys())
+@pytest.mark.usefixtures("proving")
 def test_what_is_right_stays_as_it_is(tensor: TensorInfo) -> None:
     made = index(tensor)
     assert made.validate() is made
@@ -69,11 +79,40 @@ INVALID = {
 
 
 @pytest.mark.parametrize(("tensor", "text"), INVALID.values(), ids=INVALID.keys())
+@pytest.mark.usefixtures("proving")
 def test_what_is_wrong_is_told(tensor: TensorInfo, text: str) -> None:
     with pytest.raises(FormatError, match=r"^net\.pt: tensor `a\.w` ") as caught:
         index(tensor).validate()
     assert text in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+infos = st.sampled_from([*VALID.values(), *(tensor for tensor, _ in INVALID.values())])
+
+
+@given(
+    st.lists(
+        infos
+        | st.builds(info, st.tuples(st.integers(0, 5), st.integers(0, 5)), st.integers(-1, 101), st.integers(0, 40))
+    ),
+    st.booleans(),
+)
+def test_the_c_code_finds_what_python_finds(tensors: list[TensorInfo], one_shape: bool) -> None:
+    named = [
+        tensor._replace(name=f"t{at}", **({"shape": SHAPE} if one_shape else {})) for at, tensor in enumerate(tensors)
+    ]
+    said: list[str] = []
+    for in_c in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not in_c:
+                without_headers(patch)
+            try:
+                index(*named).validate()
+            except FormatError as error:
+                said.append(str(error))
+            else:
+                said.append("")
+    assert said[0] == said[1]
 
 
 def test_limits_of_names() -> None:

@@ -42,6 +42,13 @@ typedef struct {
 
 typedef struct { double sum[LANES], absolute[LANES], squares[LANES]; } Lanes;
 
+/* What lies between two blocks, or several, as `comparison._RECORD` lays it out; and its sums, lane by lane. */
+typedef struct {
+    int64_t count, same, changed, finite, nans, infinities, mended;
+    double largest, absolute, squares, before, after;
+} Difference;
+typedef struct { double largest[LANES], absolute[LANES], squares[LANES], before[LANES], after[LANES]; } Between;
+
 static double folded(double *lanes)
 {
     for (int half = LANES / 2; half; half /= 2)
@@ -54,6 +61,8 @@ static double folded(double *lanes)
 static inline float float_of(uint32_t bits) { float value; memcpy(&value, &bits, 4); return value; }
 static inline uint32_t bits_of(float value) { uint32_t bits; memcpy(&bits, &value, 4); return bits; }
 
+#define OF_BRAIN(bits) float_of((uint32_t)(bits) << 16)
+
 #define LEVEL 0
 #define AT_LEVEL(name) name##_0
 #include "_accelerated.c"
@@ -61,37 +70,30 @@ static inline uint32_t bits_of(float value) { uint32_t bits; memcpy(&bits, &valu
 #undef AT_LEVEL
 
 #if HAS_LEVELS
+#define PRAGMA(...) _Pragma(#__VA_ARGS__)
+#if defined(__clang__)
+#define BEGIN_TARGET(features) PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define END_TARGET PRAGMA(clang attribute pop)
+#define WIDER
+#else
+#define BEGIN_TARGET(features) PRAGMA(GCC push_options) PRAGMA(GCC target(features))
+#define END_TARGET PRAGMA(GCC pop_options)
+#define WIDER ",prefer-vector-width=512"
+#endif
+
 #define LEVEL 1
 #define AT_LEVEL(name) name##_1
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#endif
+BEGIN_TARGET("avx2,fma,f16c")
 #include "_accelerated.c"
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+END_TARGET
 #undef LEVEL
 #undef AT_LEVEL
 
 #define LEVEL 2
 #define AT_LEVEL(name) name##_2
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
-#endif
+BEGIN_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl" WIDER)
 #include "_accelerated.c"
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+END_TARGET
 #undef LEVEL
 #undef AT_LEVEL
 #endif
@@ -102,13 +104,14 @@ typedef struct {
     void (*cast)(int from, const void *data, int to, void *out, int64_t count);
     void (*linear)(int terms, const unsigned char *codes, const void **inputs, const double *weights, double constant,
                    int to, void *out, int64_t count);
+    void (*compare)(int first, const void *a, int second, const void *b, int64_t count, Difference *out);
 } Kernels;
 
 static const Kernels LEVELS[] = {
-    {"baseline", summarize_0, cast_0, linear_0},
+    {"baseline", summarize_0, cast_0, linear_0, compare_0},
 #if HAS_LEVELS
-    {"avx2", summarize_1, cast_1, linear_1},
-    {"avx512", summarize_2, cast_2, linear_2},
+    {"avx2", summarize_1, cast_1, linear_1, compare_1},
+    {"avx512", summarize_2, cast_2, linear_2, compare_2},
 #endif
 };
 
@@ -175,22 +178,38 @@ static int count_bytes(const uint8_t *data, int64_t count, uint64_t *out)
 #define COUNT_SIXTEEN(UNSIGNED)                                                                                        \
     do {                                                                                                               \
         const UNSIGNED *elements = data;                                                                               \
-        if (shift + 16 == 8 * (int)sizeof(UNSIGNED))                                                                   \
-            for (int64_t at = 0; at < count; at++) tables[(at & 1) << 16 | (elements[at] >> shift & 0xFFFF)]++;        \
+        int64_t at = 0;                                                                                                \
+        if (shift + 16 == 8 * (int)sizeof(UNSIGNED)) {                                                                 \
+            for (; at + 4 <= count; at += 4) { /* all are read before any is counted, which might be in their place */ \
+                uint32_t one = elements[at] >> shift & 0xFFFF, two = elements[at + 1] >> shift & 0xFFFF;               \
+                uint32_t three = elements[at + 2] >> shift & 0xFFFF, four = elements[at + 3] >> shift & 0xFFFF;        \
+                tables[one]++, tables[two | 1 << 16]++, tables[three]++, tables[four | 1 << 16]++;                     \
+            }                                                                                                          \
+            for (; at < count; at++) tables[elements[at] >> shift & 0xFFFF]++;                                         \
+        }                                                                                                              \
         else                                                                                                           \
-            for (int64_t at = 0; at < count; at++)                                                                     \
+            for (; at < count; at++)                                                                                   \
                 if ((uint64_t)elements[at] >> (shift + 16) == prefix) tables[elements[at] >> shift & 0xFFFF]++;        \
     } while (0)
 
-/* The 16 bits above `shift`, of those elements whose higher bits are `prefix`. */
-static int count_sixteen(const void *data, int64_t count, int width, int shift, uint64_t prefix, uint64_t *out)
+/* The 16 bits above `shift`, of those elements whose higher bits are `prefix`; of fewer than 2^32 elements. */
+static void count_some(const void *data, int64_t count, int width, int shift, uint64_t prefix, uint32_t *tables)
 {
-    uint64_t *tables = calloc(2 << 16, sizeof *tables);
-    if (!tables) return -1;
     if (width == 2) COUNT_SIXTEEN(uint16_t);
     else if (width == 4) COUNT_SIXTEEN(uint32_t);
     else COUNT_SIXTEEN(uint64_t);
-    for (int bin = 0; bin < 1 << 16; bin++) out[bin] += tables[bin] + tables[bin + (1 << 16)];
+}
+
+static int count_sixteen(const char *data, int64_t count, int width, int shift, uint64_t prefix, uint64_t *out)
+{
+    const int64_t most = 1 << 30;
+    uint32_t *tables = malloc((2 << 16) * sizeof *tables);
+    if (!tables) return -1;
+    for (int64_t at = 0; at < count; at += most) {
+        memset(tables, 0, (2 << 16) * sizeof *tables);
+        count_some(data + at * width, count - at < most ? count - at : most, width, shift, prefix, tables);
+        for (int bin = 0; bin < 1 << 16; bin++) out[bin] += (uint64_t)tables[bin] + tables[bin + (1 << 16)];
+    }
     free(tables);
     return 0;
 }
@@ -281,6 +300,43 @@ static PyObject *linear(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static void compare_blocks(int first, const char *a, int second, const char *b, int64_t count, Difference *all)
+{
+    for (int64_t at = 0; at < count; at += BLOCK) {
+        int64_t some = count - at < BLOCK ? count - at : BLOCK;
+        const char *before = a + at * SIZES[first], *after = b + at * SIZES[second];
+        Difference block = {.count = some, .same = some};
+        if (first != second || memcmp(before, after, some * SIZES[first]) != 0)
+            chosen->compare(first, before, second, after, some, &block);
+        all->count += block.count, all->same += block.same, all->changed += block.changed, all->finite += block.finite;
+        all->nans += block.nans, all->infinities += block.infinities, all->mended += block.mended;
+        all->largest = block.largest > all->largest ? block.largest : all->largest;
+        all->absolute += block.absolute, all->squares += block.squares;
+        all->before += block.before, all->after += block.after;
+    }
+}
+
+static PyObject *compare(PyObject *self, PyObject *args)
+{
+    int first, second;
+    Py_buffer a, b, out;
+    if (!PyArg_ParseTuple(args, "iy*iy*w*", &first, &a, &second, &b, &out)) return NULL;
+    int good = first >= 0 && first <= BF16 && second >= 0 && second <= BF16 && out.len == sizeof(Difference);
+    int64_t count = good ? a.len / SIZES[first] : 0;
+    good = fits(good && count * SIZES[second] == b.len, first, &a) && fits(1, second, &b) && fits(1, F64, &out);
+    if (good) {
+        memset(out.buf, 0, sizeof(Difference));
+        Py_BEGIN_ALLOW_THREADS
+        compare_blocks(first, a.buf, second, b.buf, count, out.buf);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&a);
+    PyBuffer_Release(&b);
+    PyBuffer_Release(&out);
+    if (!good) return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyObject *count(PyObject *self, PyObject *args)
 {
     Py_buffer data, out;
@@ -324,6 +380,8 @@ static PyMethodDef METHODS[] = {
      "linear(codes, inputs, weights, constant, to, out): the weighted sum in float64, each element rounded once."},
     {"count", count, METH_VARARGS,
      "count(data, width, shift, prefix, out): add to 65,536 counts those of 16 bits of each element (256, of bytes)."},
+    {"compare", compare, METH_VARARGS,
+     "compare(first, a, second, b, out): write what lies between floating-point elements and as many others."},
     {"level", level, METH_VARARGS, "level(name=None): the kind of processor that is made use of; choose another."},
     {NULL, NULL, 0, NULL},
 };
@@ -420,8 +478,11 @@ static void AT_LEVEL(as_double)(int code, const void *data, double *restrict out
     else if (code == U64) for (int at = 0; at < count; at++) out[at] = (double)((const uint64_t *)data)[at];
     else if (code == I32) for (int at = 0; at < count; at++) out[at] = ((const int32_t *)data)[at];
     else if (code == U32) for (int at = 0; at < count; at++) out[at] = ((const uint32_t *)data)[at];
+    else if (code == BF16) for (int at = 0; at < count; at++) out[at] = OF_BRAIN(((const uint16_t *)data)[at]);
+    else if (code == I16) for (int at = 0; at < count; at++) out[at] = ((const int16_t *)data)[at];
+    else if (code == U16) for (int at = 0; at < count; at++) out[at] = ((const uint16_t *)data)[at];
     else {
-        AT_LEVEL(as_float)(code, data, wide, count);
+        AT_LEVEL(widen_f16)(data, wide, count);
         for (int at = 0; at < count; at++) out[at] = wide[at];
     }
 }
@@ -597,51 +658,121 @@ static void AT_LEVEL(linear)(int terms, const unsigned char *codes, const void *
         summary->low.FIELD = low, summary->high.FIELD = high;                                                          \
     }
 
-#define ADD_ROWS(NAME, TYPE, SQUARE)                                                                                   \
-    static void AT_LEVEL(NAME)(const TYPE *restrict rows, int count, Lanes *restrict lanes)                            \
+/* Add GROUP elements to the lanes. Each lane stays in a register for all of its rows. */
+#define ADD_ROWS(NAME, TYPE, VALUE, SQUARE)                                                                            \
+    static void AT_LEVEL(add_##NAME)(const TYPE *restrict rows, Lanes *restrict lanes)                                 \
     {                                                                                                                  \
         double *restrict sum = lanes->sum, *restrict absolute = lanes->absolute, *restrict squares = lanes->squares;   \
-        if (count == 8)                                                                                                \
-            for (int lane = 0; lane < LANES; lane++) {                                                                 \
-                double total = sum[lane], size = absolute[lane], square = squares[lane];                               \
-                for (int row = 0; row < 8; row++) {                                                                    \
-                    double value = rows[lane + row * LANES];                                                           \
-                    total += value;                                                                                    \
-                    size += fabs(value);                                                                                \
-                    square = SQUARE(square, value);                                                                    \
-                }                                                                                                      \
-                sum[lane] = total, absolute[lane] = size, squares[lane] = square;                                      \
+        for (int lane = 0; lane < LANES; lane++) {                                                                     \
+            double total = sum[lane], size = absolute[lane], square = squares[lane];                                   \
+            for (int row = 0; row < GROUP / LANES; row++) {                                                            \
+                double value = VALUE(rows[lane + row * LANES]);                                                        \
+                total += value;                                                                                        \
+                size += fabs(value);                                                                                   \
+                square = SQUARE(square, value);                                                                        \
             }                                                                                                          \
-        else                                                                                                           \
-            for (; count; count--, rows += LANES)                                                                      \
-                for (int lane = 0; lane < LANES; lane++) {                                                             \
-                    double value = rows[lane];                                                                         \
-                    sum[lane] += value;                                                                                \
-                    absolute[lane] += fabs(value);                                                                      \
-                    squares[lane] = SQUARE(squares[lane], value);                                                      \
-                }                                                                                                      \
+            sum[lane] = total, absolute[lane] = size, squares[lane] = square;                                          \
+        }                                                                                                              \
     }
 
-ADD_ROWS(add_floats, float, PLUS_EXACT_SQUARE)
-ADD_ROWS(add_doubles, double, PLUS_SQUARE)
+#define AS_IT_IS(value) ((double)(value))
+ADD_ROWS(doubles, double, AS_IT_IS, PLUS_SQUARE)
+ADD_ROWS(floats, float, AS_IT_IS, PLUS_EXACT_SQUARE)
+ADD_ROWS(i64, int64_t, AS_IT_IS, PLUS_SQUARE)
+ADD_ROWS(u64, uint64_t, AS_IT_IS, PLUS_SQUARE)
+ADD_ROWS(i32, int32_t, AS_IT_IS, PLUS_SQUARE)
+ADD_ROWS(u32, uint32_t, AS_IT_IS, PLUS_SQUARE)
+ADD_ROWS(i16, int16_t, AS_IT_IS, PLUS_EXACT_SQUARE)
+ADD_ROWS(u16, uint16_t, AS_IT_IS, PLUS_EXACT_SQUARE)
 
-/* Add some elements to the lanes; a last row that is not complete is filled up with zeros. */
+#if LEVEL >= 1 /* by hand: the compiler knows nothing of float16, and makes of bfloat16 what takes longer */
+#if LEVEL == 2
+#define WIDTH 8
+#define WIDE(name) _mm512_##name##_pd
+#define HALVES(at) _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(at))))
+#define BRAINS(at)                                                                                                     \
+    _mm512_cvtps_pd(_mm256_castsi256_ps(                                                                               \
+        _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(at))), 16)))
+typedef __m512d AT_LEVEL(Wide);
+#else
+#define WIDTH 4
+#define WIDE(name) _mm256_##name##_pd
+#define HALVES(at) _mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)(at))))
+#define BRAINS(at)                                                                                                     \
+    _mm256_cvtps_pd(                                                                                                   \
+        _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), _mm_loadl_epi64((const __m128i *)(at)))))
+typedef __m256d AT_LEVEL(Wide);
+#endif
+
+#define ADD_NARROW(NAME, VALUES)                                                                                       \
+    static void AT_LEVEL(add_##NAME)(const uint16_t *restrict rows, Lanes *restrict lanes)                             \
+    {                                                                                                                  \
+        const AT_LEVEL(Wide) sign = WIDE(set1)(-0.0);                                                                  \
+        for (int lane = 0; lane < LANES; lane += WIDTH) {                                                              \
+            AT_LEVEL(Wide) sum = WIDE(loadu)(lanes->sum + lane), absolute = WIDE(loadu)(lanes->absolute + lane);       \
+            AT_LEVEL(Wide) squares = WIDE(loadu)(lanes->squares + lane);                                               \
+            for (int row = 0; row < GROUP / LANES; row++) {                                                            \
+                AT_LEVEL(Wide) value = VALUES(rows + lane + row * LANES);                                              \
+                sum = WIDE(add)(sum, value);                                                                           \
+                absolute = WIDE(add)(absolute, WIDE(andnot)(sign, value));                                             \
+                squares = WIDE(fmadd)(value, value, squares);                                                          \
+            }                                                                                                          \
+            WIDE(storeu)(lanes->sum + lane, sum);                                                                      \
+            WIDE(storeu)(lanes->absolute + lane, absolute);                                                            \
+            WIDE(storeu)(lanes->squares + lane, squares);                                                              \
+        }                                                                                                              \
+    }
+
+ADD_NARROW(halves, HALVES)
+ADD_NARROW(brains, BRAINS)
+#undef WIDTH
+#undef WIDE
+#undef HALVES
+#undef BRAINS
+#else
+ADD_ROWS(brains, uint16_t, OF_BRAIN, PLUS_EXACT_SQUARE)
+
+static void AT_LEVEL(add_halves)(const uint16_t *restrict rows, Lanes *restrict lanes)
+{
+    float wide[GROUP];
+    AT_LEVEL(widen_f16)(rows, wide, GROUP);
+    AT_LEVEL(add_floats)(wide, lanes);
+}
+#endif
+
+/* Add fewer elements than GROUP to the lanes. */
+static void AT_LEVEL(add_few)(double *wide, int count, Lanes *lanes)
+{
+    memset(wide + count, 0, (LANES - count % LANES) % LANES * sizeof(double));
+    for (int at = 0; at < count; at += LANES)
+        for (int lane = 0; lane < LANES; lane++) {
+            double value = wide[at + lane];
+            lanes->sum[lane] += value;
+            lanes->absolute[lane] += fabs(value);
+            lanes->squares[lane] += value * value;
+        }
+}
+
+/* Add at most GROUP elements to the lanes; where there are fewer, the rest is zeros. */
 static void AT_LEVEL(add_group)(int code, const void *data, int count, Lanes *lanes)
 {
-    int rows = (count + LANES - 1) / LANES, whole = count == rows * LANES;
-    if (code == F32 && whole) AT_LEVEL(add_floats)(data, rows, lanes);
-    else if (code == F64 && whole) AT_LEVEL(add_doubles)(data, rows, lanes);
-    else if (code == F32 || SIZES[code] == 2) {
-        float wide[GROUP];
-        AT_LEVEL(as_float)(code, data, wide, count);
-        memset(wide + count, 0, (rows * LANES - count) * sizeof(float));
-        AT_LEVEL(add_floats)(wide, rows, lanes);
-    }
-    else {
-        double wide[GROUP];
+    double wide[GROUP];
+    if (count < GROUP) {
         AT_LEVEL(as_double)(code, data, wide, count);
-        memset(wide + count, 0, (rows * LANES - count) * sizeof(double));
-        AT_LEVEL(add_doubles)(wide, rows, lanes);
+        AT_LEVEL(add_few)(wide, count, lanes);
+        return;
+    }
+    switch (code) {
+    case F64: AT_LEVEL(add_doubles)(data, lanes); break;
+    case F32: AT_LEVEL(add_floats)(data, lanes); break;
+    case F16: AT_LEVEL(add_halves)(data, lanes); break;
+    case BF16: AT_LEVEL(add_brains)(data, lanes); break;
+    case I64: AT_LEVEL(add_i64)(data, lanes); break;
+    case U64: AT_LEVEL(add_u64)(data, lanes); break;
+    case I32: AT_LEVEL(add_i32)(data, lanes); break;
+    case U32: AT_LEVEL(add_u32)(data, lanes); break;
+    case I16: AT_LEVEL(add_i16)(data, lanes); break;
+    case U16: AT_LEVEL(add_u16)(data, lanes); break;
     }
 }
 
@@ -662,12 +793,12 @@ static double AT_LEVEL(deviations)(int code, const char *data, int64_t count, do
     double wide[GROUP];
     memset(lanes, 0, sizeof *lanes);
     for (int64_t at = 0; at < count; at += GROUP) {
-        int some = count - at < GROUP ? (int)(count - at) : GROUP, rows = (some + LANES - 1) / LANES;
+        int some = count - at < GROUP ? (int)(count - at) : GROUP;
         AT_LEVEL(as_double)(code, data + at * SIZES[code], wide, some);
         for (int each = 0; each < some; each++)
             wide[each] = wide[each] - wide[each] == 0 ? wide[each] - mean : 0;
-        memset(wide + some, 0, (rows * LANES - some) * sizeof(double));
-        AT_LEVEL(add_doubles)(wide, rows, lanes);
+        if (some == GROUP) AT_LEVEL(add_doubles)(wide, lanes);
+        else AT_LEVEL(add_few)(wide, some, lanes);
     }
     double rest = folded(lanes->sum), squares = folded(lanes->squares) - rest * (rest / known);
     return squares < 0 ? 0 : squares;
@@ -700,6 +831,105 @@ static void AT_LEVEL(summarize)(int code, const void *data, int64_t count, Summa
     out->deviations = out->squares - out->sum * mean;
     if (!(out->deviations >= out->squares * 0x1p-10))
         out->deviations = AT_LEVEL(deviations)(code, data, count, mean, known, &lanes);
+}
+
+/* What lies between the elements of two blocks. Pairs that are not finite in both are counted, and put to zero. */
+
+#define BETWEEN(NAME, TYPE, UNSIGNED, INFINITE, SQUARE)                                                                \
+    static int AT_LEVEL(NAME##_finite)(const TYPE *restrict a, const TYPE *restrict b, int count)                      \
+    {                                                                                                                  \
+        UNSIGNED largest = 0;                                                                                          \
+        for (int at = 0; at < count; at++) {                                                                           \
+            UNSIGNED x, y;                                                                                             \
+            memcpy(&x, a + at, sizeof x), memcpy(&y, b + at, sizeof y);                                                \
+            x <<= 1, y <<= 1; /* without the sign */                                                                   \
+            largest = x > largest ? x : largest;                                                                       \
+            largest = y > largest ? y : largest;                                                                       \
+        }                                                                                                              \
+        return largest < (UNSIGNED)INFINITE << 1;                                                                      \
+    }                                                                                                                  \
+                                                                                                                       \
+    static int AT_LEVEL(NAME##_unlike)(const TYPE *restrict a, const TYPE *restrict b, int count)                      \
+    {                                                                                                                  \
+        int unlike = 0;                                                                                                \
+        for (int at = 0; at < count; at++) unlike += a[at] != b[at];                                                   \
+        return unlike;                                                                                                 \
+    }                                                                                                                  \
+                                                                                                                       \
+    static int AT_LEVEL(NAME##_set_aside)(TYPE *a, TYPE *b, int count, Difference *out)                                \
+    {                                                                                                                  \
+        int left = count;                                                                                              \
+        for (int at = 0; at < count; at++) {                                                                           \
+            TYPE x = a[at], y = b[at];                                                                                 \
+            int before = x - x == 0, after = y - y == 0;                                                               \
+            if (before && after) continue;                                                                             \
+            out->changed -= x != x && y != y;                                                                          \
+            out->nans += y != y && x == x;                                                                             \
+            out->infinities += before && y == y;                                                                       \
+            out->mended += after;                                                                                      \
+            a[at] = b[at] = 0;                                                                                         \
+            left--;                                                                                                    \
+        }                                                                                                              \
+        return left;                                                                                                   \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void AT_LEVEL(NAME##_between)(const TYPE *restrict a, const TYPE *restrict b, int rows,                     \
+                                         Between *restrict sums)                                                       \
+    {                                                                                                                  \
+        for (int lane = 0; lane < LANES; lane++) {                                                                     \
+            double largest = sums->largest[lane], absolute = sums->absolute[lane], squares = sums->squares[lane];      \
+            double before = sums->before[lane], after = sums->after[lane];                                             \
+            for (int row = 0; row < rows; row++) {                                                                     \
+                double x = a[lane + row * LANES], y = b[lane + row * LANES], apart = y - x, size = fabs(apart);        \
+                largest = size > largest ? size : largest;                                                             \
+                absolute += size;                                                                                      \
+                squares += apart * apart;                                                                              \
+                before = SQUARE(before, x);                                                                            \
+                after = SQUARE(after, y);                                                                              \
+            }                                                                                                          \
+            sums->largest[lane] = largest, sums->absolute[lane] = absolute, sums->squares[lane] = squares;             \
+            sums->before[lane] = before, sums->after[lane] = after;                                                    \
+        }                                                                                                              \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void AT_LEVEL(NAME##_group)(TYPE *a, TYPE *b, int count, Difference *out, Between *sums)                    \
+    {                                                                                                                  \
+        int rows = (count + LANES - 1) / LANES, rest = rows * LANES - count;                                           \
+        out->changed += AT_LEVEL(NAME##_unlike)(a, b, count);                                                          \
+        int finite = AT_LEVEL(NAME##_finite)(a, b, count);                                                             \
+        out->finite += finite ? count : AT_LEVEL(NAME##_set_aside)(a, b, count, out);                                  \
+        memset(a + count, 0, rest * sizeof(TYPE)), memset(b + count, 0, rest * sizeof(TYPE));                          \
+        if (rows == 8) AT_LEVEL(NAME##_between)(a, b, 8, sums);                                                        \
+        else AT_LEVEL(NAME##_between)(a, b, rows, sums);                                                               \
+    }
+
+BETWEEN(floats, float, uint32_t, 0x7F800000, PLUS_EXACT_SQUARE)
+BETWEEN(doubles, double, uint64_t, 0x7FF0000000000000, PLUS_SQUARE)
+
+static void AT_LEVEL(compare)(int first, const void *a, int second, const void *b, int64_t count, Difference *out)
+{
+    Between sums;
+    memset(&sums, 0, sizeof sums);
+    memset(out, 0, sizeof *out);
+    out->count = count;
+    for (int64_t at = 0; at < count; at += GROUP) {
+        int some = count - at < GROUP ? (int)(count - at) : GROUP;
+        const char *before = (const char *)a + at * SIZES[first], *after = (const char *)b + at * SIZES[second];
+        if (first == F64 || second == F64) {
+            double x[GROUP], y[GROUP];
+            AT_LEVEL(as_double)(first, before, x, some), AT_LEVEL(as_double)(second, after, y, some);
+            AT_LEVEL(doubles_group)(x, y, some, out, &sums);
+        }
+        else {
+            float x[GROUP], y[GROUP];
+            AT_LEVEL(as_float)(first, before, x, some), AT_LEVEL(as_float)(second, after, y, some);
+            AT_LEVEL(floats_group)(x, y, some, out, &sums);
+        }
+    }
+    for (int lane = 0; lane < LANES; lane++)
+        out->largest = sums.largest[lane] > out->largest ? sums.largest[lane] : out->largest;
+    out->absolute = folded(sums.absolute), out->squares = folded(sums.squares);
+    out->before = folded(sums.before), out->after = folded(sums.after);
 }
 
 #undef PLUS_EXACT_SQUARE

@@ -1,4 +1,4 @@
-"""Whether the inner loops in C are there: `library()`. They are optional, and numpy computes the same without them."""
+"""Whether the code in C is there: `library()`, `headers()`. It is optional: Python and numpy do the same without."""
 
 import importlib
 import os
@@ -18,11 +18,21 @@ CODES = {
 
 @cache
 def library() -> Any:
-    """The module `statedict._accelerated`; None where it was not built, or STATEDICT_NO_ACCELERATOR is set."""
+    """The inner loops, `statedict._accelerated`; None where it was not built, or STATEDICT_NO_ACCELERATOR is set."""
+    return _found("statedict._accelerated")
+
+
+@cache
+def headers() -> Any:
+    """What reads the headers of files, `statedict._headers`; None as above."""
+    return _found("statedict._headers")
+
+
+def _found(name: str) -> Any:
     if os.environ.get("STATEDICT_NO_ACCELERATOR", "0") not in ("", "0"):
         return None
     try:
-        return importlib.import_module("statedict._accelerated")
+        return importlib.import_module(name)
     except ImportError:
         return None
 

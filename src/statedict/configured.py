@@ -5,12 +5,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from statedict.dtypes import dtype
-from statedict.errors import FormatError, LimitError, MissingExtraError, StatedictError
+from statedict.errors import FormatError, LimitError, MissingExtraError, ReadError, StatedictError
 from statedict.index import Index, ModuleInfo, TensorInfo
 from statedict.narrow import is_dict, is_list
+from statedict.source import BytesSource
 
 _PROGRAM = "statedict.interop.transformers"
 _SECONDS = 300
@@ -53,6 +55,36 @@ def configured(index: Index) -> Index:
     return _joined(index, answer)
 
 
+def blueprint(path: str) -> Index:
+    """The tensors, without values, that the model would have which a `config.json`, or the folder of one, describes.
+
+    Raises ReadError where it cannot be read, otherwise as `configured` does.
+    """
+    file = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
+    try:
+        config = json.loads(file.read_bytes())
+    except OSError as error:
+        raise ReadError(f"{file}: cannot be opened: {(error.strerror or str(error)).lower()}") from error
+    except (ValueError, RecursionError):
+        raise FormatError(f"{file}: is no JSON, so no configuration of a model") from None
+    if not is_dict(config) or not config.get("architectures"):
+        raise StatedictError(
+            f"{file}: names no `architectures`, so no model can be built from it; add the class's name"
+        )
+    for name, number in _counts(config):
+        if number > _MOST_MODULES:
+            raise LimitError(f"{file}: asks for {number:,} `{name}`; {_MOST_MODULES:,} modules are built at most")
+    answer = _asked({"config": config, "tensors": None, "most": _MOST_MODULES}, str(file))
+    tensors: dict[str, TensorInfo] = {}
+    for name, facts in answer["state"].items():
+        first = tensors.get(facts["as"])
+        shape = tuple(facts["shape"])
+        tensors[name] = first or TensorInfo(name, dtype(facts["dtype"]), shape, None, device="meta")
+    return _joined(
+        Index("config", BytesSource(b"", str(file)), tensors, {"": ModuleInfo(attributes={"config": config})}), answer
+    )
+
+
 def _counts(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Every number of a configuration that says how often something is repeated, with the field's name."""
     nested = [config]  # without recursion, since a hostile one is nested as deep as JSON can be read
@@ -72,7 +104,7 @@ def _asked(question: dict[str, Any], where: str) -> dict[str, Any]:
     if find_spec("transformers") is None or find_spec("torch") is None:
         raise MissingExtraError(
             "transformers is not installed, which `config.json` is for; install it with "
-            "`pip install statedict[transformers]`"
+            "`pip install 'statedict[transformers]'`"
         )
     try:
         asked = json.dumps(question).encode()

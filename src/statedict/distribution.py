@@ -19,6 +19,10 @@ from statedict.index import TensorInfo
 from statedict.kernels import count
 
 Counts = NDArray[np.uint64]
+LEAST = -12
+"""The power of ten that `Magnitudes` begin with."""
+DECADES = 18
+"""The powers of ten that they go through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Spread:
     """
 
     dtype: DType
-    patterns: NDArray[np.uint64]
+    patterns: NDArray[np.uint16]
     """The first bits of those that are there, ascending by number."""
     counts: NDArray[np.int64]
 
@@ -44,21 +48,49 @@ class Spread:
 
     def values(self) -> NDArray[np.float64]:
         """The number of each pattern; of wider ones that in the middle of those that begin so."""
-        return _values(self.dtype, self.patterns)
+        return _values(self.dtype, self.patterns.astype(np.uint64))
 
     def histogram(self, bins: int, low: float, high: float) -> tuple[list[int], list[float]]:
         """Counts in so many stretches of equal width between the least and the greatest number, and their edges.
 
         Exact for elements of 16 bits and fewer; wider ones are counted as if they had no more.
         """
-        values = np.clip(self.values(), low, high)
+        scale = 0.25 if np.isinf(float(high) - float(low)) else 1.0
+        values, low, high = np.clip(self.values(), low, high) * scale, low * scale, high * scale
+        gap = bins * float(np.spacing(max(abs(low), abs(high))))
+        if high - low < 2 * gap:  # too close for so many edges
+            low, high = low - max(gap, 0.5), high + max(gap, 0.5)
         found, edges = np.histogram(values, bins, (low, high), weights=self.counts)
-        return found.astype(int).tolist(), edges.tolist()
+        return found.astype(int).tolist(), (edges / scale).tolist()
+
+    def magnitudes(self) -> "Magnitudes":
+        """The counts by magnitude. Wider elements are counted as their first 16 bits tell, as zeros if these are 0."""
+        values = np.abs(self.values())
+        there = _values(self.dtype, self.patterns.astype(np.uint64) << np.uint64(_shift(self.dtype)), whole=True) != 0
+        places = np.clip(np.floor((np.log10(values[there]) - LEAST) * 10), 0, 10 * DECADES - 1).astype(np.int64)
+        return Magnitudes(tuple(np.bincount(places, self.counts[there], 10 * DECADES).astype(np.int64).tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class Magnitudes:
+    """How many numbers other than zero there are in each tenth of a decade, from 10 ** `LEAST` on."""
+
+    counts: tuple[int, ...]
+    """The first and the last are also of what is below and above."""
 
 
 def counting(info: TensorInfo) -> Job[Counts]:
     """The job that counts the first bits of each element, of which the result is a `Spread`."""
     return Job(info, _first, np.add, partial(spread, info.dtype))
+
+
+def weighing(info: TensorInfo) -> Job[Counts]:
+    """The same of which the result is `Magnitudes`, which take less memory."""
+    return counting(info)._replace(finish=partial(_magnitudes, info.dtype))
+
+
+def _magnitudes(dtype: DType, counts: Counts) -> Magnitudes:
+    return spread(dtype, counts).magnitudes()
 
 
 def _first(dtype: DType, values: NDArray[Any]) -> Counts:
@@ -70,7 +102,7 @@ def spread(dtype: DType, counts: Counts) -> Spread:
     order = _order(dtype)
     often = counts[order].astype(np.int64)
     there = np.flatnonzero(often)
-    return Spread(dtype, order[there].astype(np.uint64), often[there])
+    return Spread(dtype, order[there].astype(np.uint16), often[there])
 
 
 class Ranks:

@@ -70,13 +70,20 @@ class DType:
 
     def to_numpy(self) -> "np.dtype[Any]":
         """The numpy dtype of this type's values. Loads numpy, and ml_dtypes for the types that only it has."""
-        import numpy as np
+        if self.numpy not in _IN_NUMPY:
+            import numpy as np
 
-        if not hasattr(np, self.numpy):
-            import ml_dtypes
+            if hasattr(np, self.numpy):
+                _IN_NUMPY[self.numpy] = np.dtype(self.numpy)
+            else:
+                import ml_dtypes
 
-            return np.dtype(getattr(ml_dtypes, self.numpy))
-        return np.dtype(self.numpy)
+                _IN_NUMPY[self.numpy] = np.dtype(getattr(ml_dtypes, self.numpy))
+        return _IN_NUMPY[self.numpy]
+
+
+_IN_NUMPY: "dict[str, np.dtype[Any]]" = {}
+"""Those that `to_numpy` was asked for: it is asked for each piece of a tensor that is read."""
 
 
 def _block(name: str, numel: int, nbytes: int) -> DType:

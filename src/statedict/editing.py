@@ -16,12 +16,13 @@ from statedict.ops.apart import with_metadata
 from statedict.ops.cast import cast
 from statedict.ops.drop import drop, keep
 from statedict.ops.graft import graft
+from statedict.ops.making import MakeRule, make, rule_of
 from statedict.ops.rename import rename
 from statedict.ops.slicing import sliced
 from statedict.tree.module import Module
 
-Edit = tuple[str, str]
-"""What to do, a key of `EDITS`, and with what."""
+Edit = tuple[str, Any]
+"""What to do, a key of `EDITS`, and with what: a text, or a rule of `make`."""
 
 
 def edited(model: Module, edits: Iterable[Edit], overflow: Overflow = "torch") -> Module:
@@ -83,7 +84,7 @@ def _described(model: Module, pairs: Sequence[str]) -> Module:
     return with_metadata(model, metadata)
 
 
-EDITS: Mapping[str, Callable[[Module, Sequence[str]], Module]] = {
+EDITS: Mapping[str, Callable[[Module, Sequence[Any]], Module]] = {
     "rename": lambda model, rules: rename(model, *rules),
     "drop": lambda model, patterns: drop(model, *patterns),
     "keep": lambda model, patterns: keep(model, *patterns),
@@ -91,6 +92,7 @@ EDITS: Mapping[str, Callable[[Module, Sequence[str]], Module]] = {
     "slice": _sliced,
     "add": _added,
     "set-metadata": _described,
+    "make": make,
 }
 """What each edit does with its values, of which there are several where one follows the other."""
 
@@ -110,16 +112,25 @@ def edits_of(path: str) -> list[Edit]:
     return [(name, value) for name, values in described.items() for value in _values(path, name, values)]
 
 
-def _values(path: str, name: str, values: Any) -> list[str]:
+def _values(path: str, name: str, values: Any) -> list[Any]:
     if name not in EDITS:
         raise FormatError(f"{path}: there is no edit `{name}`; expected some of {', '.join(EDITS)}")
     rows = values if is_list(values) else [values]
     return [_value(path, name, row) for row in rows]
 
 
-def _value(path: str, name: str, row: Any) -> str:
+def _value(path: str, name: str, row: Any) -> Any:
+    if name == "make":
+        return _rule(path, row)
     if is_dict(row) and row.keys() == {"from", "to"}:
         return f"{row['from']}={row['to']}"
     if not isinstance(row, str):
         raise FormatError(f"{path}: `{name}` holds `{row}`; expected texts, or tables of `from` and `to`")
     return row
+
+
+def _rule(path: str, row: Any) -> MakeRule:
+    try:
+        return rule_of(row)
+    except PatternError as error:
+        raise PatternError(f"{path}: {error}") from None

@@ -6,6 +6,7 @@ bits of a result do not depend on how many threads or processes there were.
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -47,12 +48,32 @@ class Job(NamedTuple, Generic[R]):
     """A tensor, and what to find out about it. To run in other processes, both functions must pickle."""
 
     info: TensorInfo
-    kernel: "Callable[[DType, NDArray[Any]], R]"
-    """From some elements in one row, and their type, to a value. The array is its own only for as long as it runs."""
+    kernel: Callable[..., R]
+    """From the type of some elements, and these in one row, to a value. The array is its own while it runs."""
     merge: Callable[[R, R], R]
     """The value of two stretches of elements, one behind the other."""
     finish: Callable[[R], Any] | None = None
     """From the value of all elements to the result, in this process, as soon as it is known: what takes less memory."""
+    other: TensorInfo | None = None
+    """Another tensor of as many elements: the kernel gets its type and the same stretch of its elements as well."""
+
+
+class Placed(ABC):
+    """A kernel to which it matters where in their tensor the elements stand."""
+
+    @abstractmethod
+    def at(self, start: int) -> Callable[..., Any]:
+        """The kernel of the elements from `start` on. It must pickle."""
+
+    def __call__(self, dtype: DType, values: "NDArray[Any]", *others: Any) -> Any:
+        return self.at(0)(dtype, values, *others)
+
+
+class Beside(NamedTuple):
+    """The elements of a second tensor that belong to a piece of the first."""
+
+    dtype: DType
+    extent: Extent
 
 
 class Piece(NamedTuple):
@@ -60,9 +81,10 @@ class Piece(NamedTuple):
 
     job: int
     dtype: DType
-    kernel: "Callable[[DType, NDArray[Any]], Any]"
+    kernel: Callable[..., Any]
     begin: int
     numel: int
+    beside: Beside | None = None
 
 
 class Read(NamedTuple):
@@ -70,6 +92,11 @@ class Read(NamedTuple):
 
     extent: Extent
     pieces: tuple[Piece, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that are read in all."""
+        return self.extent.size + sum(each.beside.extent.size for each in self.pieces if each.beside is not None)
 
 
 Unit = tuple[Read, ...]
@@ -89,9 +116,9 @@ def run(
     what has not begun is dropped, and what has is waited for.
     Raises TypeError or ValueError for a tensor without plain values, and what a kernel or reading raises.
     """
-    jobs = [job._replace(info=row(job.info)) for job in jobs]
-    units = plan([(job.info, job.kernel) for job in jobs])
-    total = sum(read.extent.size for unit in units for read in unit)
+    jobs = [job._replace(info=row(job.info), other=None if job.other is None else row(job.other)) for job in jobs]
+    units = plan(jobs)
+    total = sum(read.size for unit in units for read in unit)
     results: list[Any] = [None] * len(jobs)
     left = Counter(piece.job for unit in units for read in unit for piece in read.pieces)
     done = 0
@@ -104,7 +131,7 @@ def run(
                 left[piece.job] -= 1
                 if job.finish is not None and not left[piece.job]:
                     results[piece.job] = job.finish(results[piece.job])
-            done += sum(read.extent.size for read in unit)
+            done += sum(read.size for read in unit)
             if progress is not None:
                 progress(done, total)
     return results
@@ -115,10 +142,22 @@ def together(jobs: Sequence[Job[Any]]) -> Job[tuple[Any, ...]]:
     kernels, merges, finishes = (tuple(job[at] for job in jobs) for at in (1, 2, 3))
     return Job(
         jobs[0].info,
-        partial(_each, kernels=kernels),
+        _Together(kernels),
         partial(_each_merged, merges=merges),
         partial(_each_finished, finishes=finishes),
     )
+
+
+class _Together(Placed):
+    def __init__(self, kernels: tuple[Any, ...]) -> None:
+        self._kernels = kernels
+
+    def at(self, start: int) -> Any:
+        return partial(_each, kernels=tuple(_at(kernel, start) for kernel in self._kernels))
+
+
+def _at(kernel: Any, start: int) -> Any:
+    return kernel.at(start) if isinstance(kernel, Placed) else kernel
 
 
 def _each(dtype: DType, values: "NDArray[Any]", kernels: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -151,40 +190,62 @@ def row(info: TensorInfo) -> TensorInfo:
 
 def in_any_order(info: TensorInfo) -> TensorInfo:
     """The same elements, in the order in which they lie where that reads them in one go: transposed weights, say."""
+    return _permuted(info, axes_as_they_lie(info))
+
+
+def axes_as_they_lie(info: TensorInfo) -> tuple[int, ...]:
+    """The axes, the outermost first, as `in_any_order` has them."""
+    shape, stride = info.shape or (), info.stride
+    axes = tuple(range(len(shape)))
+    if stride is None:
+        return axes
+    lying = tuple(sorted(axes, key=lambda axis: (-stride[axis], -shape[axis])))
+    return lying if is_contiguous(_permuted(info, lying)) else axes
+
+
+def _permuted(info: TensorInfo, axes: tuple[int, ...]) -> TensorInfo:
     shape, stride = info.shape, info.stride
-    if stride is None or not shape:
+    if shape is None or stride is None or axes == tuple(range(len(shape))):
         return info
-    axes = sorted(range(len(shape)), key=lambda axis: (-stride[axis], -shape[axis]))
-    lying = info._replace(shape=tuple(shape[axis] for axis in axes), stride=tuple(stride[axis] for axis in axes))
-    return lying if is_contiguous(lying) else info
+    return info._replace(shape=tuple(shape[axis] for axis in axes), stride=tuple(stride[axis] for axis in axes))
 
 
 # The plan
 
 
-def plan(tensors: "Sequence[tuple[TensorInfo, Callable[[DType, NDArray[Any]], Any]]]") -> list[Unit]:
-    """Every element of each tensor once, in units of bounded size that go through each source from begin to end.
+def plan(jobs: Sequence[Job[Any]]) -> list[Unit]:
+    """Every element of each job's tensor once, in units of bounded size that go through each source from begin to end.
 
     Tensors that lie side by side are read at once.
     """
     sources: dict[int, int] = {}
     reads: list[Read] = []
-    for job, (info, kernel) in enumerate(tensors):
-        if info.extent is not None and info.numel:
-            sources.setdefault(id(info.extent.source), len(sources))
-            reads.extend(_reads(job, info, info.extent, kernel))
+    for at, job in enumerate(jobs):
+        extent = job.info.extent
+        if extent is not None and job.info.numel:
+            sources.setdefault(id(extent.source), len(sources))
+            reads.extend(_reads(at, job, extent))
     reads.sort(key=lambda read: (sources[id(read.extent.source)], read.extent.offset))
     return list(_units(_joined(reads)))
 
 
-def _reads(job: int, info: TensorInfo, extent: Extent, kernel: Any) -> Iterator[Read]:
+def _reads(at: int, job: Job[Any], extent: Extent) -> Iterator[Read]:
     """A tensor cut where blocks begin."""
-    dtype, numel = info.dtype, info.numel
-    most = max(1, _READ // dtype.nbytes(BLOCK)) * BLOCK
+    dtype, other, numel = job.info.dtype, job.other, job.info.numel
+    size = dtype.nbytes(BLOCK) + (0 if other is None else other.dtype.nbytes(BLOCK))
+    most = max(1, _READ // size) * BLOCK
     for start in range(0, numel, most):
         count = min(most, numel - start)
-        where = Extent(extent.source, extent.offset + dtype.nbytes(start), dtype.nbytes(count))
-        yield Read(where, (Piece(job, dtype, kernel, 0, count),))
+        beside = None if other is None else _beside(other, start, count)
+        yield Read(_stretch(dtype, extent, start, count), (Piece(at, dtype, _at(job.kernel, start), 0, count, beside),))
+
+
+def _stretch(dtype: DType, extent: Extent, start: int, count: int) -> Extent:
+    return Extent(extent.source, extent.offset + dtype.nbytes(start), dtype.nbytes(count))
+
+
+def _beside(info: TensorInfo, start: int, count: int) -> Beside | None:
+    return None if info.extent is None else Beside(info.dtype, _stretch(info.dtype, info.extent, start, count))
 
 
 def _joined(reads: Iterable[Read]) -> Iterator[Read]:
@@ -209,11 +270,11 @@ def _units(reads: Iterable[Read]) -> Iterator[Unit]:
     unit: list[Read] = []
     size = 0
     for read in reads:
-        if unit and (len(unit) == _READS or size + read.extent.size > _UNIT):
+        if unit and (len(unit) == _READS or size + read.size > _UNIT):
             yield tuple(unit)
             unit, size = [], 0
         unit.append(read)
-        size += read.extent.size
+        size += read.size
     if unit:
         yield tuple(unit)
 
@@ -226,7 +287,7 @@ def _values(units: list[Unit], executor: Executor | None, threads: int | None) -
     if executor is not None:
         yield from _submitted(units, executor, getattr(executor, "_max_workers", None) or _CLUSTER)
         return
-    workers = min(threads or _processors(), len(units))
+    workers = min(threads or processors(), len(units))
     if workers <= 1:
         yield from map(work, units)
         return
@@ -251,17 +312,19 @@ def _submitted(units: list[Unit], executor: Executor, workers: int) -> Iterator[
             future.cancel()
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Buffer(threading.local):
-    """A buffer for each thread, as large as it needed so far."""
+class _Buffers(threading.local):
+    """Two buffers for each thread, as large as it needed so far."""
 
-    room: "NDArray[np.uint8] | None" = None
+    def __init__(self) -> None:
+        self.rooms: list[NDArray[np.uint8] | None] = [None, None]
 
 
-_buffer = _Buffer()
+_buffers = _Buffers()
 
 
 def work(unit: Unit) -> list[Any]:
@@ -270,16 +333,22 @@ def work(unit: Unit) -> list[Any]:
 
 
 def _of_read(read: Read) -> Iterator[Any]:
-    source, offset, size = read.extent
-    data = _room(size)
-    source.readinto_at(offset, data.data)
-    for _, dtype, kernel, begin, numel in read.pieces:
-        yield kernel(dtype, elements(dtype, data[begin : begin + dtype.nbytes(numel)], numel))
+    data = _bytes(read.extent, 0)
+    for _, dtype, kernel, begin, numel, beside in read.pieces:
+        values = elements(dtype, data[begin : begin + dtype.nbytes(numel)], numel)
+        if beside is None:
+            yield kernel(dtype, values)
+        else:
+            yield kernel(dtype, values, beside.dtype, elements(beside.dtype, _bytes(beside.extent, 1), numel))
 
 
-def _room(size: int) -> "NDArray[np.uint8]":
+def _bytes(extent: Extent, room: int) -> "NDArray[np.uint8]":
+    """The bytes of an extent, in one of this thread's two rooms."""
     import numpy as np
 
-    if _buffer.room is None or len(_buffer.room) < size:
-        _buffer.room = np.empty(max(size, _READ), "u1")
-    return _buffer.room[:size]
+    source, offset, size = extent
+    held = _buffers.rooms[room]
+    if held is None or len(held) < size:
+        held = _buffers.rooms[room] = np.empty(max(size, _READ), "u1")
+    source.readinto_at(offset, held[:size].data)
+    return held[:size]

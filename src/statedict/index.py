@@ -7,6 +7,7 @@ from itertools import repeat
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
+from statedict import accelerator
 from statedict.dtypes import DType
 from statedict.errors import FormatError, LimitError
 from statedict.limits import DEFAULT_LIMITS, Limits
@@ -148,10 +149,7 @@ class Index:
 
         The only place that checks bounds; whoever holds a validated index need not. Raises FormatError, or LimitError.
         """
-        if len(self.tensors) + len(self.modules) > limits.names:
-            raise LimitError(
-                f"{self.source.name}: more than {limits.names:,} names; raise `Limits.names` if you trust it"
-            )
+        self.require_few(limits)
         for names in (self.tensors, self.modules):
             longest = max(names, key=len, default="")
             if len(longest) > limits.name_bytes:
@@ -167,6 +165,14 @@ class Index:
                     f"`Limits.depth` allows {limits.depth:,}"
                 )
         _Proof(self.source.name).of(self.tensors.values())
+        return self
+
+    def require_few(self, limits: Limits) -> Self:
+        """This index, proved to have few names: all that is left to prove of one that was joined of proved ones."""
+        if len(self.tensors) + len(self.modules) > limits.names:
+            raise LimitError(
+                f"{self.source.name}: more than {limits.names:,} names; raise `Limits.names` if you trust it"
+            )
         return self
 
 
@@ -187,7 +193,8 @@ class _Proof:
 
     def of(self, infos: Iterable[TensorInfo]) -> None:
         sizes = self._sizes
-        for info in infos:
+        library = accelerator.headers()
+        for info in library.unproved(list(infos), PLAIN, self._size) if library else infos:
             _, dtype, shape, extent, stride, storage, _, _, encoding = info
             if encoding.parts and id(info) not in self._composed:
                 self._composed.add(id(info))

@@ -50,12 +50,12 @@ def open(
         from statedict.interop.live import live_tree
 
         module = live_tree(cast("nn.Module", checkpoint))
-        return module if key is None else _part(module, key, type(checkpoint).__name__)
+        return module if key is None else part(module, key, type(checkpoint).__name__)
     if isinstance(checkpoint, Mapping):
         from statedict import arrays  # which loads what reads pickles: a file of another format needs none of it
 
         module = build(arrays.index_of(checkpoint, limits))
-        return module if key is None else _part(module, key, "the dict")
+        return module if key is None else part(module, key, "the dict")
     with collector.paused():
         source, key = formats.entered(source_of(cast("Checkpoint", checkpoint)), key)
         index = read_index(source, format=format, limits=limits)
@@ -64,7 +64,7 @@ def open(
 
             index = configured(index)
         module = build(index)
-    return module if key is None else _part(module, key, index.source.name)
+    return module if key is None else part(module, key, index.source.name)
 
 
 def read_index(checkpoint: Checkpoint, *, format: str | None = None, limits: Limits = DEFAULT_LIMITS) -> Index:
@@ -72,7 +72,8 @@ def read_index(checkpoint: Checkpoint, *, format: str | None = None, limits: Lim
     return formats.read(source_of(checkpoint), limits, format)
 
 
-def _part(module: Module, key: str, where: str) -> Module:
+def part(module: Module, key: str, where: str) -> Module:
+    """The module of that dotted name. Raises StatedictError, with the closest names, where there is none."""
     try:
         return module.get_submodule(key)
     except AttributeError:

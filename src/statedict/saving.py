@@ -54,6 +54,7 @@ def save(
     metadata: Mapping[str, Any] | None = None,
     verify: bool = False,
     durable: bool = True,
+    whole: bool = False,
     progress: writing.Progress | None = None,
 ) -> Saved:
     """Write a tree, a live model or a dict of arrays as a checkpoint. Returns what was written, and what was left out.
@@ -62,6 +63,8 @@ def save(
     files of at most `max_shard_size` ("5GB" unless given) with an index, as `transformers` has them.
     Tensors that are computed are so now, a block at a time. Tied tensors are written once where the format can say so.
     `metadata` replaces what the opened file said of itself.
+    With `whole` a `.pt` holds the modules themselves, with their classes and attributes, as `torch.save(model)` writes
+    them: for a tree that has them, and for `torch.load(weights_only=False)`, which must be able to import the classes.
 
     What was at the path stays until the new is complete: it may be the file that `model` was opened from. With `verify`
     what was written is read again and compared before. All is on the disk when this returns, unless `durable` is false:
@@ -72,14 +75,23 @@ def save(
     target = Path(path)
     with collector.paused():
         tree = model if isinstance(model, Module) else opening.open(model)
-        index = _settled(flatten(tree, state=True, metadata=metadata))
+        index = _settled(flatten(tree, state=not whole, metadata=metadata))
         entry, folder = _format(target, format, sharded=max_shard_size is not None)
-    if folder:
+    if folder and not whole:
         how = partial(writing.write_folder, verify=verify, durable=durable, progress=progress)
         return _save_folder(index, entry, target, max_shard_size, how)
-    plan = entry.writer().write(index)
+    plan = _whole(index, entry, target) if whole else entry.writer().write(index)
     writing.write_file(plan, target, verify=verify, durable=durable, progress=progress)
     return Saved(target, entry.name, (target.name,), plan.size, (*plan.notes, *_left_out(index, entry)))
+
+
+def _whole(index: Index, entry: Format, target: Path) -> Plan:
+    """The file of the modules themselves. Raises StatedictError for a format that holds none."""
+    if entry.name != "torch" or target.is_dir():
+        raise StatedictError(f"{target}: a whole model is a PyTorch file; give it a name such as `model.pt`")
+    from statedict.formats import _module_writing
+
+    return _module_writing.plan(index)
 
 
 def _save_folder(

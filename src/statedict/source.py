@@ -2,10 +2,12 @@
 
 import bisect
 import itertools
+import mmap
 import os
 import threading
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -41,6 +43,10 @@ class Source(ABC):
     def located(self, offset: int) -> "tuple[Source, int]":
         """The outermost source that holds the byte at `offset` unchanged, and where in it."""
         return self, offset
+
+    def identity(self) -> Hashable:
+        """Equal for sources that are known to hold the same bytes: two openings of one file."""
+        return self
 
     def sibling(self, name: str) -> "Source":
         """The file of that name in the same folder, for formats of several files. Raises FormatError otherwise."""
@@ -109,6 +115,14 @@ class FileSource(Source):
             return os.copy_file_range(self._descriptor, descriptor, size, offset, at)
         except OSError:  # another file system, an old kernel, or a fault that reading or writing will name
             return 0
+
+    def identity(self) -> Hashable:
+        found = os.fstat(self._descriptor)
+        return found.st_dev, found.st_ino
+
+    def mapped(self) -> mmap.mmap:
+        """The whole file as memory of which what is used is read. What is written there does not reach the file."""
+        return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
 
     def require_unchanged(self) -> None:
         """Nothing, unless somebody has written to the file since it was opened, which is a ReadError."""

@@ -18,8 +18,12 @@ from tests.commands import Ran, process, run
 MORE = {
     "convert": ["out.safetensors"],
     "edit": ["out.safetensors"],
+    "prune": ["out.safetensors", "--amount", "0.5"],
+    "shrink": ["out.pt", "--amount", "0.5"],
+    "match": ["good.safetensors"],
     "merge": ["good.safetensors", "out.safetensors"],
     "extract-lora": ["good.safetensors", "out"],
+    "diff": ["good.safetensors"],
 }
 """What commands need beside the file that they read first."""
 SAFETENSORS = b'{"a.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}'
@@ -98,7 +102,7 @@ def test_a_bug_is_told_in_one_line_and_in_full_when_asked(folder: Path, monkeypa
         raise RuntimeError("some\nthing")
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("statedict.cli.tree.opened", broken)
+    monkeypatch.setattr("statedict.cli.checkpoint.opened", broken)
 
     ran = run("tree", "good.safetensors")
     assert is_one_line_of_error(ran)
@@ -113,7 +117,7 @@ def test_ctrl_c_ends_with_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise KeyboardInterrupt
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("statedict.cli.tree.opened", interrupted)
+    monkeypatch.setattr("statedict.cli.checkpoint.opened", interrupted)
     ran = run("tree", "good.safetensors")
 
     assert (ran.code, ran.err.strip()) == (130, "statedict: interrupted")

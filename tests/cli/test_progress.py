@@ -1,10 +1,15 @@
 """The bar of long commands: on a terminal only, gone at the end, fed by whatever writes."""
 
+import contextlib
 import os
 import pty
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from statedict.cli import progress
 
 PROGRAM = """
 import sys
@@ -45,3 +50,21 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
     assert "converting" in text
     assert "/24.0 MiB" in text
     assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h"))  # and then it is gone
+
+
+def test_what_is_read_in_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pass tells its own total; the bar is moved by what was read since."""
+    steps: list[tuple[int, int]] = []
+
+    class Bar:
+        total = 0
+
+        def advance(self, size: int) -> None:
+            steps.append((self.total, size))
+
+    monkeypatch.setattr(progress, "progress_bar", lambda _: contextlib.nullcontext(Bar()))
+    with progress.reading_bar("reading") as tell:
+        assert tell is not None
+        for done, total in ((4, 10), (10, 10), (3, 6), (6, 6)):
+            tell(done, total)
+    assert steps == [(10, 4), (10, 6), (6, 3), (6, 3)]

@@ -1,7 +1,12 @@
 """Which format a file is: told from its bytes, never from its name."""
 
 import io
+import json
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -10,7 +15,7 @@ import torch
 from statedict import formats
 from statedict.errors import FormatError, UnknownFormatError
 from statedict.limits import DEFAULT_LIMITS
-from statedict.source import BytesSource
+from statedict.source import BytesSource, Folder
 from tests.formats.stored import index_of, saved, saved_in_stream
 from tests.formats.test_torch_tar import BY_HAND as TAR
 
@@ -90,3 +95,37 @@ def test_what_follows_a_stream_does_not_matter(extra: bytes) -> None:
     data = SAMPLES["torch legacy"] + extra
     assert torch.load(io.BytesIO(data), weights_only=False)["w"].tolist() == [1, 1]
     assert list(index_of(data).tensors) == ["w"]
+
+
+def test_readers_that_cannot_be_meant_are_not_loaded(tmp_path: Path) -> None:
+    """Nor for a safetensors file whose length begins as ONNX, pickle or msgpack do."""
+    for number, first in enumerate((0x08, 0x80, 0x88), 1):
+        header = json.dumps({f"w{number}": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+        header += b" " * ((first - len(header)) % 256)
+        data = len(header).to_bytes(8, "little") + header + b"\1"
+        (tmp_path / f"model-{number:05}-of-00003.safetensors").write_bytes(data)
+    code = f"""
+import sys
+import statedict as sd
+assert len(list(sd.open({os.fspath(tmp_path)!r}).parameters())) == 0
+print(*sorted(name for name in sys.modules if name.startswith("statedict.formats.") and "._" not in name))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["statedict.formats.safetensors", "statedict.formats.sharded"]
+
+
+FOLDERS = {
+    "gguf": ["Model.GGUF"],
+    "dcp": [".metadata"],
+    "dcp safetensors": ["shard-00001-model-00001-of-00002.safetensors"],
+    "orbax": ["manifest.ocdbt", "_METADATA"],
+    "folder": ["model.safetensors", "pytorch_model.bin.index.json"],
+}
+
+
+@pytest.mark.parametrize(("name", "file"), [(name, file) for name, files in FOLDERS.items() for file in files])
+def test_a_folder_is_told_from_the_name_of_a_file(name: str, file: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_bytes(b"")
+    folder = Folder(tmp_path)
+    claims = [row.name for row in formats.FORMATS if row.folders and row.reader().sniff(b"", folder)]
+    assert claims == [name] == [row.name for row in formats._claims(folder, b"")]

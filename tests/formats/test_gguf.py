@@ -196,7 +196,7 @@ class TestTensor:
         self, tensor: sd.Tensor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "gguf", None)
-        with pytest.raises(MissingExtraError, match=r"`pip install statedict\[gguf\]`"):
+        with pytest.raises(MissingExtraError, match=r"`pip install 'statedict\[gguf\]'`"):
             tensor.numpy()
 
 

@@ -11,6 +11,7 @@ import torch
 
 import statedict as sd
 from statedict.errors import FormatError, LimitError, UnknownFormatError
+from statedict.formats import sharded
 from statedict.index import Index
 from statedict.limits import Limits
 from statedict.opening import read_index
@@ -194,6 +195,35 @@ def test_an_index_that_is_no_json_or_too_large(tmp_path: Path) -> None:
         read_index(tmp_path, limits=Limits(header_bytes=100))
     path.write_text("{" * 100_000)
     refused(tmp_path, "is no JSON")
+
+
+LISTS = {
+    "as usual": '{"metadata": {"total_size": 8}, "weight_map": {"a": "x", "b": "x", "é": "y"}}',
+    "spaced": '{ "weight_map" : {"a": "x"}, "other": [1, {"b": null}]}',
+    "a name twice": '{"weight_map": {"a": "x", "a": "y"}}',
+    "an escape": '{"weight_map": {"a\\u0041": "x"}}',
+    "in the metadata": '{"metadata": {"weight_map":{"a": "x"}}}',
+    "twice": '{"weight_map":{"a": "x"}, "weight_map":{"b": "y"}}',
+    "in a name": '{"weight_map":{"a": "x"}, "\\"weight_map\\":": 1}',
+    "no texts": '{"weight_map":{"a": 1}}',
+    "a comma too many": '{"weight_map":{"a": "x",}}',
+    "cut off": '{"weight_map":{"a": "x"',
+    "broken behind": '{"weight_map":{"a": "x"}, oh}',
+    "a list": '[{"weight_map":{"a": "x"}}]',
+}
+
+
+@pytest.mark.parametrize("text", LISTS.values(), ids=LISTS.keys())
+def test_lists_of_shards_are_read_in_c_as_json_reads_them(text: str) -> None:
+    def said(read: Any) -> Any:
+        try:
+            return read(text.encode())
+        except ValueError as error:
+            return str(error)
+
+    found, expected = said(sharded._loaded), said(json.loads)
+    assert found == expected
+    assert not isinstance(found, dict) or list(found) == list(expected)
 
 
 def test_what_transformers_writes(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`stats` beside torch, and what it says of modules, tied tensors and tensors without values."""
 
+import itertools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 import statedict
 from statedict.dtypes import DTYPES
 from statedict.errors import PatternError
 from statedict.kernels import Lost, lost
-from statedict.ops.stats import Stats, stats
-from statedict.summary import Summary
+from statedict.moments import Summary
+from statedict.ops.stats import Stats, histogram, stats
 from tests.numbers import random_elements
+from tests.test_engine import Watched
 
 
 def small_net(dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -138,3 +141,127 @@ def test_no_tensor_and_empty_ones() -> None:
 def test_results_pickle() -> None:
     found = stats_of(small_net(), quantiles=(0.5,))
     assert pickle.loads(pickle.dumps(found)).total == found.total
+
+
+# What is asked for beside
+
+
+def with_zeros() -> nn.Module:
+    net = small_net()
+    with torch.no_grad():
+        net.get_parameter("0.weight")[[1, 4]] = 0
+        net.get_parameter("0.weight")[:, 2] = 0
+        net.get_parameter("2.1.weight")[:, 1::2] = 0
+    return net
+
+
+def test_the_structure_of_zeros() -> None:
+    found = {each.name: each.structure for each in stats_of(with_zeros(), structure=True).tensors}
+    assert [name for name, each in found.items() if each is not None] == ["0.weight", "2.0.weight", "2.1.weight"]
+    kernel, first, second = (found[name] for name in ("0.weight", "2.0.weight", "2.1.weight"))
+    assert kernel is not None
+    assert first is not None
+    assert second is not None
+    assert {name: each.indices for name, each in kernel.dead.items()} == {
+        "output_channels": (1, 4),
+        "input_channels": (2,),
+    }
+    assert {name: each.indices for name, each in first.dead.items()} == {"rows": (0,), "columns": ()}
+    assert {name: each.indices for name, each in second.dead.items()} == {"rows": (), "columns": (1, 3)}
+    assert (kernel.pattern, second.pattern) == (None, None)  # 3 and 5 inputs: no tensor core takes them
+
+
+def test_the_summary_is_the_same_with_the_structure() -> None:
+    for plain, both in zip(stats_of(with_zeros()).tensors, stats_of(with_zeros(), structure=True).tensors, strict=True):
+        assert repr(plain.summary) == repr(both.summary)
+
+
+def test_a_histogram_of_several_tensors() -> None:
+    net = small_net(torch.bfloat16)
+    found = stats_of(net, counts=True)
+    every = np.concatenate([each.double().numpy().ravel() for each in net.get_submodule("2").state_dict().values()])
+    counts, edges = histogram(found.within["2"], 7)
+    assert (counts, edges) == tuple(each.tolist() for each in np.histogram(every, 7))
+    assert histogram([each for each in found.tensors if each.spread is None]) == ([], [])
+
+
+def test_counts_that_only_quantiles_needed_are_not_kept() -> None:
+    found = stats_of(small_net(), quantiles=(0.5,)).tensors[0]
+    assert (found.spread, list(found.quantiles)) == (None, [0.5])
+
+
+# What models there are
+
+
+def test_lazily_edited_tensors() -> None:
+    net = small_net()
+    model = statedict.open(net)
+    merged = statedict.cast(model, "bf16")
+    for each in stats(merged, structure=True, spectrum=1).tensors:
+        live = net.state_dict()[each.name]
+        wide = (live.bfloat16() if live.is_floating_point() else live).double()
+        assert (each.summary.min, each.summary.max) == (wide.min().item(), wide.max().item())
+        assert each.summary.l2 == pytest.approx(wide.norm().item(), rel=1e-13)
+    half = model.get_parameter("2.0.weight") * 0.5
+    (found,) = stats(statedict.open({"w": half}), structure=True).tensors
+    assert found.summary.linf == net.get_parameter("2.0.weight").abs().max().item() / 2
+
+
+def test_sharded_folders(tmp_path: Path) -> None:
+    net = with_zeros()
+    statedict.save(statedict.open(net), tmp_path / "shards", max_shard_size=300)
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    found = stats(statedict.open(tmp_path / "shards"), structure=True, spectrum=2, counts=True)
+    expected = {each.name: each for each in stats_of(net, structure=True, spectrum=2, counts=True).tensors}
+    for each in found.tensors:
+        same = expected[each.name]
+        assert (each.summary, each.structure, each.distinct) == (same.summary, same.structure, same.distinct)
+        assert (each.spectrum is None) == (same.spectrum is None)
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q8_0", "Q6_K"])
+def test_blocks_are_decoded_first(kind: str, tmp_path: Path) -> None:
+    import gguf
+
+    values = np.random.default_rng(0).standard_normal((8, 512)).astype("f4")
+    values[3] = 0
+    blocks = getattr(gguf.GGMLQuantizationType, kind)
+    stored = np.frombuffer(random_blocks(values, blocks), "u1").reshape(8, -1)
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_tensor("w", stored, raw_dtype=blocks)
+    for step in ("write_header_to_file", "write_kv_data_to_file", "write_tensors_to_file", "close"):
+        getattr(writer, step)()
+    wide = gguf.quants.dequantize(stored, blocks).astype("f8")
+    (found,) = stats(statedict.open(tmp_path / "m.gguf"), structure=True, spectrum=3, counts=True).tensors
+    assert (found.summary.min, found.summary.max, found.summary.count) == (wide.min(), wide.max(), 8 * 512)
+    assert found.structure is not None
+    assert found.spectrum is not None
+    assert found.structure.dead["rows"].indices == (3,)
+    assert found.spectrum.values == pytest.approx(np.linalg.svd(wide, compute_uv=False)[:3].tolist(), rel=1e-9)
+
+
+def random_blocks(values: Any, kind: Any) -> bytes:
+    """Blocks of that kind that stand for about these values; zeros stay zeros."""
+    import gguf
+
+    try:
+        return gguf.quants.quantize(values, kind).tobytes()
+    except NotImplementedError:  # the package only decodes it
+        size = gguf.GGML_QUANT_SIZES[kind][1]
+        blocks = np.random.default_rng(1).integers(0, 256, (8, 2, size), "u1")
+        blocks[..., -2:] = np.array([0.25], "f2").view("u1")  # the scale of a Q6_K block is its last two bytes
+        blocks[3, :, -2:] = 0
+        return blocks.tobytes()
+
+
+def test_the_bytes_of_chosen_tensors_are_read_once() -> None:
+    kinds = (torch.bfloat16, torch.float32, torch.int8)
+    state = {f"{at}.weight": torch.ones(700, 1000).to(kind) for at, kind in enumerate(kinds)}
+    state["0.bias"] = torch.ones(9)
+    source = Watched(save(state))
+    model = statedict.open(source)
+    source.reads.clear()
+    found = stats(model, "*.weight", counts=True, if_cast="f16", threads=1)
+    begins = sorted(source.reads)
+    assert sum(size for _, size in begins) == sum(each.info.nbytes for each in found.tensors) == 700 * 1000 * 7
+    assert all(begin + size <= after for (begin, size), (after, _) in itertools.pairwise(begins))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # What makes a tree is loaded when one is needed: a list of tensors takes half the time without.
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 
 @dataclass
@@ -102,9 +103,55 @@ def checkpoint_options(function: F) -> F:
     return click.argument("file")(function)
 
 
+def of_checkpoint(function: Callable[..., R]) -> Callable[..., R]:
+    """A command's function that is given the opened `checkpoint` for FILE and the options of `checkpoint_options`."""
+
+    @wraps(function)
+    def command(file: str, key: str | None, format: str | None, strip: bool, config_kinds: bool, **options: Any) -> R:
+        return function(opened(file, key, format, strip, config_kinds), **options)
+
+    return checkpoint_options(command)
+
+
 def reading_options(function: F) -> F:
     """A command's function with the options that say what of SRC to open, and how, but for its kinds."""
     return _key(_strip(_format(function, "SRC")))
+
+
+def of_source(function: Callable[..., R]) -> Callable[..., R]:
+    """A command's function that is given the opened `checkpoint` for the argument SRC and `reading_options`."""
+
+    @wraps(function)
+    def command(src: str, key: str | None, format: str | None, strip: bool, **options: Any) -> R:
+        return function(opened(src, key, format, strip), **options)
+
+    return reading_options(click.argument("src")(command))
+
+
+def threads_option(function: F) -> F:
+    """A command's function with the option `--threads`."""
+    threads = "As many as there are processors, unless given."
+    return click.option("--threads", type=click.IntRange(min=1), metavar="N", help=threads)(function)
+
+
+def choosing_options(function: F) -> F:
+    """A command's function with the argument PATTERN, of which there may be many, and the option `--where`."""
+    where = click.option("--where", metavar="CONDITION", help="Keep those it holds for: 'ndim == 4 and numel > 1e6'.")
+    return click.argument("pattern", nargs=-1)(where(function))
+
+
+def printing_options(function: F) -> F:
+    """A command's function with `--json` and `--csv`, of which one can be had at a time."""
+
+    def alone(context: click.Context, parameter: click.Parameter, wanted: bool) -> bool:
+        if wanted and any(context.params.get(name) for name in ("as_json", "as_csv") if name != parameter.name):
+            raise click.UsageError("`--json` and `--csv` cannot be had together", context)
+        return wanted
+
+    csv = click.option("--csv", "as_csv", is_flag=True, callback=alone, help="Print comma-separated values.")
+    return click.option("--json", "as_json", is_flag=True, callback=alone, help="Print one JSON document.")(
+        csv(function)
+    )
 
 
 def _format(function: F, file: str = "FILE") -> F:

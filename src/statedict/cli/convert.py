@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from statedict.cli.checkpoint import opened, reading_options
-from statedict.cli.targets import require_new, write
+from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.targets import overflow_option, require_new, write, writing_options
 from statedict.editing import type_named
 from statedict.index import shown
 from statedict.ops.cast import cast, scaled
@@ -13,29 +13,15 @@ from statedict.views.numbers import counted
 
 
 @click.command(short_help="The same in another format, element type or number of files.")
-@reading_options
-@click.argument("src")
+@of_source
 @click.argument("dst")
 @click.option("--dtype", metavar="NAME", help="Cast all floating point tensors: bf16, f16, f32, ...")
-@click.option(
-    "--overflow",
-    type=click.Choice(["torch", "saturate", "error"]),
-    default="torch",
-    help="What becomes of a number beyond the largest: as PyTorch has it, the largest, or an error.",
-)
-@click.option(
-    "--to", metavar="NAME", help="Write this format, not that of the suffix: safetensors, torch, npz, gguf, dcp."
-)
-@click.option("--shard-size", metavar="SIZE", help="Write a folder of files of at most so many bytes: 5GB.")
-@click.option("--verify", is_flag=True, help="Read what was written back, and compare.")
+@overflow_option
+@writing_options
 @click.option("--no-sync", is_flag=True, help="Do not wait until the disk has it, as cp does not.")
-@click.option("--force", is_flag=True, help="Replace what is at DST.")
 def command(
-    src: str,
+    checkpoint: Checkpoint,
     dst: str,
-    key: str | None,
-    strip: bool,
-    format: str | None,
     dtype: str | None,
     overflow: Any,
     to: str | None,
@@ -50,7 +36,6 @@ def command(
     safetensors that transformers loads; if SRC is a folder too, its other files are copied along, and config.json
     tells the new element type.
     """
-    checkpoint = opened(src, key, format, strip)
     source = checkpoint.index.source
     target = None if dtype is None else type_named(dtype)
     require_new(dst, source, force=force)

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import opened, reading_options
-from statedict.cli.targets import format_in_place, require_new, write
+from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.targets import format_in_place, overflow_option, require_new, write, writing_options
 from statedict.editing import EDITS, Edit, edited, edits_of
 from statedict.narrow import is_tuple
 from statedict.ops.changes import changes
@@ -28,8 +28,7 @@ class _Ordered(click.Command):
 
 
 @click.command(cls=_Ordered, short_help="The same with other names, types, tensors or metadata.")
-@reading_options
-@click.argument("src")
+@of_source
 @click.argument("dst", required=False)
 @click.option("--rename", multiple=True, metavar="PATTERN=NAME", help="Name tensors: 'module.**=**', '**=model.**'.")
 @click.option("--drop", multiple=True, metavar="PATTERN", help="Leave these tensors out.")
@@ -39,22 +38,11 @@ class _Ordered(click.Command):
 @click.option("--add", multiple=True, metavar="FILE[:PATTERN]", help="Take tensors of another checkpoint, too.")
 @click.option("--set-metadata", multiple=True, metavar="KEY=VALUE", help="Let the file say this of itself.")
 @click.option("--rules", multiple=True, metavar="FILE", help="Do the edits that a TOML file lists.")
-@click.option(
-    "--overflow",
-    type=click.Choice(["torch", "saturate", "error"]),
-    default="torch",
-    help="What becomes of a number beyond the largest: as PyTorch has it, the largest, or an error.",
-)
-@click.option(
-    "--to", metavar="NAME", help="Write this format, not that of the suffix: safetensors, torch, npz, gguf, dcp."
-)
-@click.option("--shard-size", metavar="SIZE", help="Write a folder of files of at most so many bytes: 5GB.")
-@click.option("--verify", is_flag=True, help="Read what was written back, and compare.")
-@click.option("--force", is_flag=True, help="Replace what is at DST.")
+@overflow_option
+@writing_options
 @click.option("--in-place", is_flag=True, help="Write over SRC, which stays whole until the new one is.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, and write nothing.")
-@click.pass_context
-def command(ctx: click.Context, src: str, dst: str | None, **options: Any) -> None:
+def command(checkpoint: Checkpoint, dst: str | None, **options: Any) -> None:
     """Write the checkpoint SRC to DST with edits, which are done in the order in which they are given.
 
     In a PATTERN `*` is one part of a name, `**` any, `{a,b}` alternatives, `{0-11}` a range. In that of --rename `{i}`
@@ -62,12 +50,12 @@ def command(ctx: click.Context, src: str, dst: str | None, **options: Any) -> No
     --rename 'layers.{i}.attn.*=blocks.{i}.attention.*'. What would give two tensors one name is told before anything
     is written.
     """
+    ctx = click.get_current_context()
     if not options["dry_run"] and (dst is None) != options["in_place"]:
         ctx.fail("give either DST or `--in-place`" + ("" if dst else ", or `--dry-run`"))
-    if options["in_place"] and options["key"]:
+    if options["in_place"] and ctx.params["key"]:
         ctx.fail("`--key` takes a part, and `--in-place` would lose the rest; give DST")
     edits = list(_edits(ctx, options))
-    checkpoint = opened(src, options["key"], options["format"], options["strip"])
     source, before = checkpoint.index.source, checkpoint.model
     if dst is not None and not options["dry_run"]:
         require_new(dst, source, force=options["force"])

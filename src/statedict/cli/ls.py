@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
+from statedict.cli.checkpoint import Checkpoint, choosing_options, of_checkpoint, printing_options
 from statedict.tree.rows import Listed
 from statedict.views.listing import comma_separated, listing, plain_listing
 
@@ -35,20 +35,14 @@ _ORDERS: dict[str, Callable[[Listed], Any]] = {
 
 
 @click.command(short_help="The tensors as a flat table, as JSON or as CSV.")
-@checkpoint_options
-@click.argument("pattern", nargs=-1)
-@click.option("--where", metavar="CONDITION", help="Keep those it holds for: 'ndim == 4 and numel > 1e6'.")
+@of_checkpoint
+@choosing_options
 @click.option("--sort", type=click.Choice(list(_ORDERS)), help="Sort; size, numel and ndim begin with the largest.")
 @click.option("-r", "--reverse", is_flag=True, help="Turn the order round.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+@printing_options
 def command(
-    file: str,
+    checkpoint: Checkpoint,
     pattern: tuple[str, ...],
-    key: str | None,
-    strip: bool,
-    config_kinds: bool,
-    format: str | None,
     where: str | None,
     sort: str | None,
     reverse: bool,
@@ -60,9 +54,6 @@ def command(
     PATTERN keeps those whose names match: `*` within one part, `**` across parts, `{a,b}` alternatives, `{0-11}`
     ranges. CONDITION may use name, dtype, shape, ndim, numel, nbytes, kind, role, requires_grad and device.
     """
-    if as_json and as_csv:
-        raise click.UsageError("`--json` and `--csv` cannot be had together", click.get_current_context())
-    checkpoint = opened(file, key, format, strip, config_kinds)
     if as_json or as_csv:
         _print_records(checkpoint, _arranged(_chosen(checkpoint, pattern, where), sort, reverse=reverse), as_csv=as_csv)
     elif pattern or where:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+    from statedict.engine import Progress as ReadingProgress
+
 
 @contextmanager
 def progress_bar(doing: str) -> Generator[Progress | None]:
@@ -31,6 +33,24 @@ def progress_bar(doing: str) -> Generator[Progress | None]:
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         yield _Shown(bar, bar.add_task(doing, total=0))
+
+
+@contextmanager
+def reading_bar(doing: str) -> "Generator[ReadingProgress | None]":
+    """The same bar for what `engine.run` tells its progress to, pass after pass; None where nobody would see it."""
+    with progress_bar(doing) as bar:
+        if bar is None:
+            yield None
+            return
+        told = 0
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told
+            bar.total = total
+            bar.advance(done - told)
+            told = done % total
+
+        yield tell
 
 
 class _Shown:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
+from statedict.cli.checkpoint import Checkpoint, of_checkpoint
 from statedict.errors import MissingExtraError
 from statedict.opaque import Opaque
 from statedict.ops.find import NamedAttribute, NamedModule, find, first_values
@@ -20,17 +20,14 @@ from statedict.views.tree import tree
 
 
 @click.command(short_help="One tensor, module or attribute: everything known, first values.")
-@checkpoint_options
+@of_checkpoint
 @click.argument("name", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(
-    file: str, name: str, key: str | None, strip: bool, config_kinds: bool, format: str | None, as_json: bool
-) -> None:
+def command(checkpoint: Checkpoint, name: str, as_json: bool) -> None:
     """Show everything that is known of NAME in FILE: a tensor, a module, or an attribute.
 
     The name of an attribute goes on into what it holds: `hyper_parameters.optimizer.lr`. Without NAME, the whole.
     """
-    checkpoint = opened(file, key, format, strip, config_kinds)
     found = find(checkpoint.model, name)
     if isinstance(found, NamedTensor):
         _show_tensor(checkpoint, found, as_json)

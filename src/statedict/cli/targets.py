@@ -1,9 +1,12 @@
 """What the commands that make another checkpoint share: where they may write, and what they say then."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
+
+import click
 
 from statedict.cli import output
 from statedict.cli.progress import progress_bar
@@ -19,8 +22,28 @@ from statedict.views.lines import Line
 from statedict.views.numbers import counted, dtypes
 from statedict.views.saved import saved_lines
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _OF_FOLDERS = ("model", "pytorch_model")
 """What the files are called that a save into a folder replaces."""
+
+
+def overflow_option(function: F) -> F:
+    """A command's function with the option `--overflow`."""
+    what = "What becomes of a number beyond the largest: as PyTorch has it, the largest, or an error."
+    kinds = click.Choice(["torch", "saturate", "error"])
+    return click.option("--overflow", type=kinds, default="torch", help=what)(function)
+
+
+def writing_options(function: F) -> F:
+    """A command's function with the options that say how DST is written."""
+    kinds = "Write this format, not that of the suffix: safetensors, torch, npz, gguf, dcp."
+    function = click.option("--force", is_flag=True, help="Replace what is at DST.")(function)
+    function = click.option("--verify", is_flag=True, help="Read what was written back, and compare.")(function)
+    function = click.option(
+        "--shard-size", metavar="SIZE", help="Write a folder of files of at most so many bytes: 5GB."
+    )(function)
+    return click.option("--to", metavar="NAME", help=kinds)(function)
 
 
 def require_new(target: str, source: Source, *, force: bool) -> None:

@@ -3,7 +3,7 @@
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
+from statedict.cli.checkpoint import Checkpoint, of_checkpoint
 from statedict.ops.memory import OPTIMIZERS, PRECISIONS, Memory, Optimizer, Precision
 from statedict.ops.memory import memory as memory_of
 from statedict.ops.patterns import matching
@@ -16,7 +16,7 @@ from statedict.views.tree import tree
 
 
 @click.command(short_help="The hierarchy: modules, shapes, parameters, bytes; repeated blocks folded.")
-@checkpoint_options
+@of_checkpoint
 @click.argument("pattern", nargs=-1)
 @click.option("--depth", type=click.IntRange(min=0), metavar="N", help="Show N levels.")
 @click.option("--unfold", is_flag=True, help="Show each of repeated blocks, and every value.")
@@ -25,12 +25,8 @@ from statedict.views.tree import tree
 @click.option("--precision", type=click.Choice(PRECISIONS), help="With all floats in this type; implies --memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: a row a module, unfolded.")
 def command(
-    file: str,
+    checkpoint: Checkpoint,
     pattern: tuple[str, ...],
-    key: str | None,
-    strip: bool,
-    config_kinds: bool,
-    format: str | None,
     depth: int | None,
     unfold: bool,
     memory: bool,
@@ -43,7 +39,6 @@ def command(
     PATTERN keeps the modules and tensors whose names match (and the way to them): `*` within one part of a name, `**`
     across parts, `{a,b}` alternatives, `{0-11}` ranges. Blocks that look the same are folded: `layers.0-31 (32x)`.
     """
-    checkpoint = opened(file, key, format, strip, config_kinds)
     only = None
     if pattern:
         names = [name for name, *_ in named_modules(checkpoint.model)]
@@ -62,7 +57,7 @@ def command(
         output.print_text("".join(rows_document(head, "modules", module_rows(outline.root, depth))))
         return
     width = output.width()
-    title = checkpoint.name if key is None else f"{checkpoint.name}: {key}"
+    title = checkpoint.name if checkpoint.key is None else f"{checkpoint.name}: {checkpoint.key}"
     optimized = checkpoint.optimized(outline.root.entries)
     lines = tree(outline, title, depth=depth, width=width, unfold=unfold, optimized=optimized)
     summary = totals(

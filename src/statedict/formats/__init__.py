@@ -42,6 +42,8 @@ class Format:
     """Whether it may be a folder, too."""
     writes: bool = False
     """Whether its module is a `Writer`, too."""
+    inside: tuple[tuple[str, str], ...] = ()
+    """How a file's name begins and ends, in small letters, of which a folder of it holds one. Of none it is asked."""
 
     def reader(self) -> Reader:
         """The module that reads it: one of this package, or of another, by its full name."""
@@ -100,6 +102,7 @@ FORMATS = (
         extra="gguf",
         folders=True,
         writes=True,
+        inside=(("", ".gguf"),),
     ),
     Format("onnx", "onnx", ((0, b"\x08"),), (".onnx",), "ONNX"),
     Format("npz", "npz", _ZIP, (".npz",), "`numpy.savez`", writes=True),
@@ -114,7 +117,16 @@ FORMATS = (
         extra="hdf5",
     ),
     Format("msgpack", "msgpack", _MAP, (".msgpack",), "Flax's msgpack"),
-    Format("dcp", "dcp", (), (), "folders that `torch.distributed.checkpoint.save` wrote", folders=True, writes=True),
+    Format(
+        "dcp",
+        "dcp",
+        (),
+        (),
+        "folders that `torch.distributed.checkpoint.save` wrote",
+        folders=True,
+        writes=True,
+        inside=((".metadata", ""),),
+    ),
     Format(
         "dcp safetensors",
         "dcp_safetensors",
@@ -122,8 +134,18 @@ FORMATS = (
         (),
         "the same, written by its `HuggingFaceStorageWriter`",
         folders=True,
+        inside=(("shard-", ".safetensors"),),
     ),
-    Format("orbax", "orbax", (), (), "folders that JAX's `orbax.checkpoint` wrote", extra="orbax", folders=True),
+    Format(
+        "orbax",
+        "orbax",
+        (),
+        (),
+        "folders that JAX's `orbax.checkpoint` wrote",
+        extra="orbax",
+        folders=True,
+        inside=(("_metadata", ""), ("manifest.ocdbt", ""), ("_checkpoint_metadata", "")),
+    ),
     Format(
         "folder",
         "sharded",
@@ -159,9 +181,6 @@ def read(source: Source, limits: Limits, name: str | None = None) -> Index:
     head = source.head(_HEAD)
     claims = _claims(source, head) or _claims(source, head, others())
     if len(claims) > 1:
-        suffix = source.name[source.name.rfind(".") :].lower()
-        claims = [entry for entry in claims if suffix in entry.suffixes] or claims
-    if len(claims) > 1:
         names = " and ".join(f'"{entry.name}"' for entry in claims)
         raise FormatError(f"{source.name}: could be {names}; say which with `format=`")
     if not claims:
@@ -190,11 +209,23 @@ def others() -> tuple[Format, ...]:
 
 
 def _claims(source: Source, head: bytes, formats: tuple[Format, ...] = FORMATS) -> list[Format]:
+    """Those that the bytes fit: if any has the file's suffix, those, and no other is loaded."""
     if isinstance(source, Folder):
-        possible = [entry for entry in formats if entry.folders]
+        possible = [entry for entry in formats if entry.folders and _may_be_in(entry, source)]
     else:
         possible = [e for e in formats if _begins(e, head) or (formats is not FORMATS and not e.signs)]
-    return [entry for entry in possible if entry.reader().sniff(head, source)]
+    suffix = source.name[source.name.rfind(".") :].lower()
+    likely = [entry for entry in possible if suffix in entry.suffixes]
+    return _sniffed(likely, source, head) or _sniffed([e for e in possible if e not in likely], source, head)
+
+
+def _sniffed(formats: list[Format], source: Source, head: bytes) -> list[Format]:
+    return [entry for entry in formats if entry.reader().sniff(head, source)]
+
+
+def _may_be_in(entry: Format, folder: Folder) -> bool:
+    names = map(str.lower, folder.names) if entry.inside else ()
+    return not entry.inside or any(name.startswith(a) and name.endswith(b) for name in names for a, b in entry.inside)
 
 
 def _begins(entry: Format, head: bytes) -> bool:

@@ -135,18 +135,19 @@ class _Walk:
         info = self.modules[path] = self._made[id(value)] = ModuleInfo(**fields)
         prefix, others = path + "." if path else "", False
         tensors, shared = self.tensors, self._described.shared
+        named = bool(tensors)  # what else may have a name of these, which are told apart among themselves
         for name, held in _named_entries(value):
             held = held if type(held) is StoredTensor else _as_tensor(held)
             if isinstance(held, StoredTensor):
                 full = prefix + name
-                if full in tensors:
+                if named and full in tensors:
                     full = _free(full, tensors)
                     name = full[len(prefix) :]
                 tensors[full] = shared(held, full)
                 if held.parameter:
                     parameters.append(name)
             elif self._has_tensors(held):
-                full, others = _free(prefix + name, self.modules), True
+                full, others, named = _free(prefix + name, self.modules), True, True
                 name = full[len(prefix) :]
                 self._module(full, held, depth + 1)
             else:

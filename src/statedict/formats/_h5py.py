@@ -1,13 +1,13 @@
 """What only h5py reads: the values of an HDF5 dataset in chunks, compressed or not, when they are asked for."""
 
-import importlib
 import io
 import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from statedict.errors import FormatError, MissingExtraError, StatedictError
+from statedict.errors import FormatError, StatedictError
+from statedict.extras import needed
 from statedict.source import Source
 
 _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
@@ -15,12 +15,7 @@ _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeErro
 
 
 def _open(source: Source, where: str) -> Any:
-    try:
-        h5py: Any = importlib.import_module("h5py")  # not by a statement: it tells no types
-    except ImportError:
-        raise MissingExtraError(
-            f"{where}: has values in chunks, which h5py reads; install it with `pip install 'statedict[hdf5]'`"
-        ) from None
+    h5py = needed("h5py", "hdf5", f"{where}: has values in chunks, which h5py reads")
     with _damage(where):
         return h5py.File(_SourceFile(source), "r")
 

@@ -16,6 +16,8 @@ class Stub(Opaque):
 
     __slots__ = ()
     full_name = ""
+    make: Callable[..., Any] | None = None
+    """What makes its instances, if that is known."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         made = object.__new__(cls)
@@ -113,7 +115,7 @@ def constructor(full_name: str, make: Callable[..., Any]) -> type:
         except (TypeError, ValueError, AttributeError, KeyError, IndexError):
             return described(full_name, args, kwargs)  # not what this function takes: say what was asked
 
-    return type("Stub", (Stub,), {"__slots__": (), "__new__": new, "full_name": full_name})
+    return type("Stub", (Stub,), {"__slots__": (), "__new__": new, "full_name": full_name, "make": make})
 
 
 class _Budget:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from statedict import accelerator
 from statedict.errors import FormatError, LimitError
 from statedict.formats._inert import (
     PickledDict,
@@ -289,7 +290,7 @@ class Unpickler(pickle.Unpickler):
         self.persistent_load = _with_sets(persistent) if any(name in data for name in _SETS) else persistent
         self._classes: dict[tuple[str, str], type] = {}
         self._where = where
-        self._old_names = data[:1] != b"\x80" or data[1] < 3  # then Python 2's names stand for Python 3's
+        self._old_names = data[:1] != b"\x80" or data[1:2] < b"\x03"  # then Python 2's names stand for Python 3's
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         found = self._classes.get((module_name, global_name))  # asked for once for each dict: nothing before this
@@ -324,6 +325,31 @@ def load(data: bytes, where: str, known: Mapping[str, Callable[..., Any]], persi
         raise LimitError(f"{where}: its pickle asks for more memory than there is") from None
     except Exception as error:
         raise FormatError(f"{where}: its pickle is damaged: {_first_line(error)}") from error
+    finally:
+        budget_ends(begun)
+
+
+_KINDS = (Stub, SafeDict, PickledDict, _ordered_dict)
+
+
+def load_at_once(
+    data: bytes,
+    where: str,
+    known: Mapping[str, Callable[..., Any]],
+    persistent: Callable[[Any], Any],
+    torch: tuple[Any, ...] | None = None,
+) -> tuple[Any] | None:
+    """What `load` makes of a pickle, in a tuple, in a third of the time, and no need to scan it before.
+
+    `torch` is what the C code has to know of PyTorch's storages and tensors to make them by itself. None of a pickle
+    with anything unusual in it, or wrong, and where there is no C code: then `load` is to be asked.
+    """
+    if (library := accelerator.headers()) is None:
+        return None
+    begun = budget(where, len(data))
+    find_class = Unpickler(data[:2], known, persistent, where).find_class
+    try:
+        return library.unpickled(data, find_class, persistent, _KINDS, torch)
     finally:
         budget_ends(begun)
 

@@ -1,13 +1,13 @@
 """What only tensorstore reads: databases of zarr arrays (OCDBT), and the values of zarr arrays, when asked for."""
 
-import importlib
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 from statedict.dtypes import DType
-from statedict.errors import FormatError, LimitError, MissingExtraError, StatedictError
+from statedict.errors import FormatError, LimitError, StatedictError
+from statedict.extras import needed
 from statedict.formats._tiled import Box, boxes_of
 from statedict.limits import Limits
 from statedict.source import Folder, Source
@@ -75,13 +75,7 @@ class Arrays:
         return {**folder, "path": folder["path"] + path}
 
     def _library(self) -> Any:
-        try:
-            return importlib.import_module("tensorstore")  # not by a statement: it tells few types
-        except ImportError:
-            raise MissingExtraError(
-                f"{self._folder.name}: is an Orbax checkpoint, which tensorstore reads; install it with "
-                "`pip install 'statedict[orbax]'`"
-            ) from None
+        return needed("tensorstore", "orbax", f"{self._folder.name}: is an Orbax checkpoint, which tensorstore reads")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _arrays, (self._folder, self._database)

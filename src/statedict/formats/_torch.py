@@ -202,6 +202,8 @@ def _graph_module(body: Any, *_imports: Any) -> Opaque:
     return Opaque(f"torch.fx.graph_module.{name if isinstance(name, str) else 'GraphModule'}", (), state=body)
 
 
+REBUILT = (tensor, _tensor_v3)
+"""What makes nearly all tensors."""
 _TENSOR_CLASSES = [f"{name}Tensor" for name in ("", *STORAGES)]
 KNOWN: Mapping[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": tensor,

@@ -5,8 +5,10 @@ here a member is a name, two sizes and an offset, and its local header is read w
 """
 
 import struct
+from itertools import repeat
 from typing import Any
 
+from statedict import accelerator
 from statedict.errors import FormatError, LimitError
 from statedict.index import shown
 from statedict.limits import Limits
@@ -122,8 +124,24 @@ def read_zip(source: Source, limits: Limits) -> dict[str, Source]:
             f"and `Limits.header_bytes` {limits.header_bytes:,}"
         )
     data = source.read_at(offset, size)
+    return _stored(data, count, shift, source) or _members(data, count, shift, source)
+
+
+def _stored(data: bytes, count: int, shift: int, source: Source) -> dict[str, Source] | None:
+    """What `_members` finds, told by the C code; None without it, and of a directory with anything unusual in it."""
+    library = accelerator.headers()
+    found = library.zip_members(data, count, shift, source.size) if library else None
+    if found is None:
+        return None
+    names, offsets, sizes = found
+    members: dict[str, Source] = dict(zip(names, map(Member, repeat(source), names, offsets, sizes), strict=True))
+    return members if len(members) == count else None
+
+
+def _members(data: bytes, count: int, shift: int, source: Source) -> dict[str, Source]:
+    """The members that the directory `data` lists, with offsets as `source` has them."""
     members: dict[str, Source] = {}
-    position, last, unpack, file_size = 0, size - _ENTRY.size, _ENTRY.unpack_from, source.size
+    position, last, unpack, file_size = 0, len(data) - _ENTRY.size, _ENTRY.unpack_from, source.size
     while position <= last and len(members) < count:
         magic, flags, method, packed, plain, named, extra, noted, header = unpack(data, position)
         if magic != b"PK\x01\x02":

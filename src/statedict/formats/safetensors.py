@@ -8,9 +8,10 @@ the name of each other, which one.
 import json
 from collections import Counter
 from collections.abc import Mapping
+from itertools import repeat
 from typing import Any
 
-from statedict import tuples
+from statedict import accelerator, tuples
 from statedict.dtypes import SAFETENSORS_DTYPES
 from statedict.errors import FormatError, LimitError, StatedictError
 from statedict.formats._plain import elements, listed, no_such_type, said, ties
@@ -49,15 +50,35 @@ def read(source: Source, limits: Limits) -> Index:
         raise LimitError(
             f"{source.name}: a header of {size:,} bytes; `Limits.header_bytes` allows {limits.header_bytes:,}"
         )
-    header = _header(source.read_at(8, size), source.name)
-    metadata = header.pop(_METADATA, {})
-    if not is_dict(metadata) or not all(isinstance(value, str) for value in metadata.values()):
-        raise FormatError(f"{source.name}: `__metadata__` maps names to strings, but is {str(metadata)[:40]}")
-    named = _tensors(header, source, 8 + size)
+    data = source.read_at(8, size)
+    named, metadata = _told(data, source) or _parsed(data, source)
     aliases = _aliases(metadata, named)
     named |= {later: named[first] for later, first in aliases.items()}
     metadata = {key: text for key, text in metadata.items() if key not in aliases}
     return Index("safetensors", source, named, metadata=metadata, ordered=False).validate(limits)
+
+
+def _told(data: bytes, source: Source) -> tuple[dict[str, TensorInfo], dict[str, str]] | None:
+    """What `_parsed` finds, told by the C code; None without it, and of a header with anything unusual in it."""
+    library = accelerator.headers()
+    found = library.safetensors(data, SAFETENSORS_DTYPES, 8 + len(data)) if library else None
+    if found is None:
+        return None
+    names, dtypes, shapes, offsets, sizes, metadata = found
+    extents = map(tuples.made, repeat(Extent), zip(repeat(source), offsets, sizes))
+    none = repeat(None)
+    columns = zip(names, dtypes, shapes, extents, none, none, repeat(False), repeat("cpu"), repeat(PLAIN))
+    named = dict(zip(names, map(tuples.made, repeat(TensorInfo), columns), strict=True))
+    return (named, metadata) if len(named) == len(names) else None
+
+
+def _parsed(data: bytes, source: Source) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """The tensors that a header describes, in the order of their bytes, and its metadata."""
+    header = _header(data, source.name)
+    metadata = header.pop(_METADATA, {})
+    if not is_dict(metadata) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FormatError(f"{source.name}: `__metadata__` maps names to strings, but is {str(metadata)[:40]}")
+    return _tensors(header, source, 8 + len(data)), metadata
 
 
 def _header(data: bytes, where: str) -> dict[str, Any]:

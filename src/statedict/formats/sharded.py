@@ -10,9 +10,10 @@ import itertools
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from statedict import formats
+from statedict import accelerator, formats
 from statedict.amounts import bytes_of
 from statedict.errors import FormatError, LimitError, StatedictError
 from statedict.formats import Format
@@ -29,6 +30,7 @@ _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _STEMS = ("model", "adapter_model", "diffusion_pytorch_model", "pytorch_model")
 """What the model's weights are called, where a folder holds other weights (an optimizer's, say) too."""
 _CONFIGS = {"config.json": "config", "adapter_config.json": "peft_config"}
+_OWNERS = b'"weight_map":'
 _MOST_NAMED = 8
 _MOST_SHARDS = 100_000
 
@@ -72,7 +74,7 @@ def read(source: Source, limits: Limits) -> Index:
         joined.add(name, formats.read(folder.sibling(name), limits))
     present = [name for name in _CONFIGS if name in folder.names] if isinstance(source, Folder) else []
     attributes = {_CONFIGS[name]: _json(folder.sibling(name), limits) for name in present}
-    return joined.index(source, attributes).validate(limits)
+    return joined.index(source, attributes).require_few(limits)
 
 
 def _few(names: list[str]) -> str:
@@ -177,7 +179,7 @@ class _Joined:
             )
         else:
             self._files |= dict.fromkeys(tensors, file)
-        self._tensors |= tensors
+        self._tensors.update(tensors)
         for path, info in index.modules.items():
             known = self._modules.setdefault(path, info)
             if known is not info and info.attributes:
@@ -185,9 +187,11 @@ class _Joined:
         self._metadata = {**index.metadata, **self._metadata}
         self._ordered = self._ordered and index.ordered
 
-    def _listed(self, file: str, index: Index) -> dict[str, TensorInfo]:
+    def _listed(self, file: str, index: Index) -> Mapping[str, TensorInfo]:
         """Those of a shard's tensors that the index says are in it."""
         owners, tensors = self._chosen.owners or {}, index.tensors
+        if len(tensors) == self._counts[file] == list(map(owners.get, tensors)).count(file):
+            return tensors  # nearly always: those and no others
         wanted = {name for name in tensors if owners.get(name) == file}
         if len(wanted) < self._counts[file]:
             missing = {name for name, owner in owners.items() if owner == file} - wanted
@@ -228,12 +232,25 @@ def _json(source: Source, limits: Limits) -> dict[str, Any]:
             f"{source.name}: has {source.size:,} bytes; `Limits.header_bytes` allows {limits.header_bytes:,}"
         )
     try:
-        value = json.loads(source.read_at(0, source.size))
+        value = _loaded(source.read_at(0, source.size))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{source.name}: is no JSON: {error}") from None
     if not is_dict(value):
         raise FormatError(f"{source.name}: is no JSON object")
     return value
+
+
+def _loaded(data: bytes) -> Any:
+    """The JSON value; the map of 60,000 names, where there is one, read by the C code in a third of the time."""
+    library, at = accelerator.headers(), data.find(_OWNERS) + len(_OWNERS)
+    if library is None or data.count(_OWNERS) != 1 or not (found := library.flat_object(data, at)):
+        return json.loads(data)
+    owners, end = found
+    try:
+        value = json.loads(b"%b{}%b" % (data[:at], data[end:]))
+    except ValueError:
+        return json.loads(data)  # which says where it is wrong
+    return {**value, "weight_map": owners} if is_dict(value) and value.get("weight_map") == {} else json.loads(data)
 
 
 _WRITTEN = {"safetensors": ("model", ".safetensors"), "torch": ("pytorch_model", ".bin")}

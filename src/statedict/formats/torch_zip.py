@@ -5,17 +5,16 @@
 """
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from statedict import tuples
 from statedict.dtypes import DType
 from statedict.errors import FormatError, LimitError
 from statedict.formats._graph import index_of
-from statedict.formats._pickle import load, read_pickle
-from statedict.formats._stored import Storage, count, storage_dtype
-from statedict.formats._torch import KNOWN
-from statedict.formats._zip import first_name, holds, is_zip, read_zip
+from statedict.formats._pickle import load, load_at_once, read_pickle
+from statedict.formats._stored import Storage, StoredTensor, count, dtype_of, storage_dtype
+from statedict.formats._torch import KNOWN, REBUILT
+from statedict.formats._zip import Member, first_name, holds, is_zip, read_zip
 from statedict.index import Index, shown
 from statedict.limits import Limits
 from statedict.opaque import Opaque
@@ -81,10 +80,12 @@ def unpickled(
             f"{source.name}: {name}.pkl has {pickled.size:,} bytes; "
             f"`Limits.header_bytes` allows {limits.header_bytes:,}"
         )
-    storages = _storages(members, f"{prefix}{name}/", metadata.get("byteorder") == "big", source)
-    where = f"{source.name}: {name}.pkl"
+    where, folder, big_endian = f"{source.name}: {name}.pkl", f"{prefix}{name}/", metadata.get("byteorder") == "big"
+    storages = _Storages(members, folder, big_endian, source)
+    if found := load_at_once(pickled.read_at(0, pickled.size), where, KNOWN, storages.load, storages.known):
+        return found[0]
     data, _ = read_pickle(pickled, 0, limits, pickled.size, where)
-    return load(data, where, KNOWN, storages)
+    return load(data, where, KNOWN, _Storages(members, folder, big_endian, source).load)
 
 
 def prefix_of(members: dict[str, Source], source: Source) -> str:
@@ -101,15 +102,26 @@ def prefix_of(members: dict[str, Source], source: Source) -> str:
     )
 
 
-def _storages(
-    members: dict[str, Source], folder: str, big_endian: bool, source: Source
-) -> Callable[[Any], Storage | Opaque]:
+class _Storages:
     """The `persistent_load` of an archive: a storage for what refers to one, made once. Little work: it runs often."""
-    held: dict[str, Source | Storage] = {**members}  # a member, until it is referred to; then the storage
-    others: dict[tuple[str, DType], Storage] = {}  # of an element type other than that of the first with that name
-    dtypes: dict[type, DType] = {}
 
-    def load(pid: Any) -> Storage | Opaque:
+    def __init__(self, members: dict[str, Source], folder: str, big_endian: bool, source: Source) -> None:
+        self._members = members
+        self._folder = folder
+        self._big_endian = big_endian
+        self._source = source
+        self._held: dict[str, Source | Storage] = {**members}  # a member, until it is referred to; then the storage
+        self._others: dict[tuple[str, DType], Storage] = {}  # of another element type than the first with that name
+        self._dtypes: dict[type, DType] = {}
+
+    @property
+    def known(self) -> tuple[Any, ...] | None:
+        """What the C code has to know to make storages and tensors by itself; None where it could not."""
+        if self._big_endian:
+            return None
+        return self._held, self._folder, self._dtypes, dtype_of, *REBUILT, Storage, Member, StoredTensor, Extent
+
+    def load(self, pid: Any) -> Storage | Opaque:
         try:
             word, kind, key, device, numel = pid
         except (TypeError, ValueError):
@@ -117,25 +129,23 @@ def _storages(
         texts = type(key) is str and type(device) is str
         if word != "storage" or not texts or type(numel) is not int or type(kind) is not type:
             return Opaque("persistent_load", (pid,))
-        if (dtype := dtypes.get(kind)) is None:
-            dtype = dtypes[kind] = storage_dtype(kind)
-        name = folder + key
-        found = held.get(name)
+        if (dtype := self._dtypes.get(kind)) is None:
+            dtype = self._dtypes[kind] = storage_dtype(kind)
+        name = self._folder + key
+        found = self._held.get(name)
         if not isinstance(found, Storage):
-            found = held[name] = storage(found, dtype, name, device, numel)
-        elif found.dtype is not dtype and (found := others.get((name, dtype))) is None:
-            found = others[name, dtype] = storage(members.get(name), dtype, name, device, numel)
+            found = self._held[name] = self._storage(found, dtype, name, device, numel)
+        elif found.dtype is not dtype and (found := self._others.get((name, dtype))) is None:
+            found = self._others[name, dtype] = self._storage(self._members.get(name), dtype, name, device, numel)
         return found
 
-    def storage(member: Source | None, dtype: DType, name: str, device: str, numel: int) -> Storage:
+    def _storage(self, member: Source | None, dtype: DType, name: str, device: str, numel: int) -> Storage:
         if device == "meta":
             return Storage(dtype, count(numel), device)
         size = dtype.itemsize * numel
         if member is None or not 0 <= size <= member.size:
-            raise _lacking(source, name, member, size)
-        return Storage(dtype, numel, device, tuples.made(Extent, (member, 0, size)), big_endian)
-
-    return load
+            raise _lacking(self._source, name, member, size)
+        return Storage(dtype, numel, device, tuples.made(Extent, (member, 0, size)), self._big_endian)
 
 
 def _lacking(source: Source, name: str, member: Source | None, size: int) -> FormatError:

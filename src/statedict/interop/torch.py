@@ -14,7 +14,7 @@ from statedict.tree import reading
 try:
     import torch
 except ImportError as error:
-    raise MissingExtraError("PyTorch is not installed; install it with `pip install statedict[torch]`") from error
+    raise MissingExtraError("PyTorch is not installed; install it with `pip install 'statedict[torch]'`") from error
 
 _COMPRESSED = {
     "sparse_csr": ("crow_indices", "col_indices"),

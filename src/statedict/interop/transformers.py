@@ -64,11 +64,12 @@ def main() -> None:
 
 
 def described(
-    kind: type[nn.Module], config: Mapping[str, Any], tensors: Mapping[str, list[int] | None], most: int
+    kind: type[nn.Module], config: Mapping[str, Any], tensors: Mapping[str, list[int] | None] | None, most: int
 ) -> dict[str, Any]:
     """What the model of that class and configuration says of the modules of a file with those tensors.
 
-    Raises Refused where it cannot be built, or has more than `most` modules.
+    Without tensors, of those that the model would have itself, which are its `state`. Raises Refused where it cannot be
+    built, or has more than `most` modules.
     """
     try:
         model = _built(kind, config, most)
@@ -77,8 +78,23 @@ def described(
     except Exception as error:  # noqa: BLE001 - each of hundreds of models has its own errors for wrong fields
         said = " ".join(str(error).split())[:_MOST_SAID]
         raise Refused(f"does not fit `{kind.__name__}`: {type(error).__name__}: {said}") from None
+    if tensors is None:
+        state = _state(model)
+        own = {name: tuple(facts["shape"]) for name, facts in state.items()}
+        return {"state": state, **Placing(model, own, {name: name for name in own}).described()}
     shapes = {name: None if shape is None else tuple(shape) for name, shape in tensors.items()}
     return Placing(model, shapes, _names(model, list(shapes))).described()
+
+
+def _state(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """What the model would save: element type and shape by name, and the name that has the same tensor before it."""
+    found: dict[str, dict[str, Any]] = {}
+    first: dict[int, str] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if isinstance(value, torch.Tensor):
+            dtype = str(value.dtype).removeprefix("torch.")
+            found[name] = {"dtype": dtype, "shape": list(value.shape), "as": first.setdefault(id(value), name)}
+    return found
 
 
 def model_class(architectures: object) -> type[nn.Module]:

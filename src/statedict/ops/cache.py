@@ -12,7 +12,7 @@ from statedict.tree.module import Module
 _PARTS = ("text_config", "decoder", "llm_config", "language_config", "thinker_config")
 """Where models of several parts keep the configuration of the one that writes text."""
 _LAYERS = ("decoder_layers", "num_decoder_layers", "num_hidden_layers", "n_layer", "num_layers", "n_layers")
-_HEADS = (
+HEADS = (
     "decoder_attention_heads",
     "num_decoder_attention_heads",
     "num_attention_heads",
@@ -21,7 +21,7 @@ _HEADS = (
     "num_heads",
     "n_heads",
 )
-_KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num")
+KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num")
 _HEAD_SIZES = ("head_dim", "d_kv", "attention_head_dim", "kv_channels")
 _SIZES = ("hidden_size", "d_model", "n_embd", "dim")
 _WRITERS = ("CausalLM", "ConditionalGeneration", "LMHead", "Generation")
@@ -104,7 +104,7 @@ def _width(config: Mapping[str, Any]) -> int | None:
     latent, rotary = _number(config, ("kv_lora_rank",)), _number(config, ("qk_rope_head_dim",))
     if latent and rotary:
         return latent + rotary
-    heads, size = _number(config, _HEADS), _number(config, _HEAD_SIZES)
+    heads, size = _number(config, HEADS), _number(config, _HEAD_SIZES)
     if heads is None:
         return None
     if size is None:
@@ -113,7 +113,7 @@ def _width(config: Mapping[str, Any]) -> int | None:
             return None
         size = hidden // heads
     kept = 1 if config.get("multi_query") is True and not config.get("new_decoder_architecture") else None
-    return 2 * (kept or _number(config, _KV_HEADS) or heads) * size
+    return 2 * (kept or _number(config, KV_HEADS) or heads) * size
 
 
 def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

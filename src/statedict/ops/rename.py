@@ -31,8 +31,8 @@ def rename(model: Module, *rules: str) -> Module:
     parts = apart(model)
     names = _renamed([part.name for part in parts.tensors], compiled)
     tensors = [part._replace(name=name, was=part.name) for part, name in zip(parts.tensors, names, strict=True)]
-    _check(tensors)
-    moved, split = _moves(parts, tensors, compiled)
+    check_names(tensors)
+    moved, split = moves(parts, tensors, compiled)
     return together(parts, tensors, moved, others=split)
 
 
@@ -45,7 +45,7 @@ def _renamed(names: list[str], rules: Iterable[Rule]) -> list[str]:
     return names
 
 
-def _check(tensors: list[Part]) -> None:
+def check_names(tensors: list[Part]) -> None:
     """Nothing, where each name is that of one tensor. Raises StatedictError, which tells all that are not."""
     found: dict[str, dict[int, str]] = {}
     for part in tensors:
@@ -66,7 +66,7 @@ def _few(names: list[str]) -> str:
     return few if len(names) <= _MOST_HELD else f"{few} and {len(names) - _MOST_HELD:,} more"
 
 
-def _moves(
+def moves(
     parts: Parts, tensors: list[Part], rules: list[Rule]
 ) -> tuple[Mapping[str, str | None], Mapping[str, ModuleInfo]]:
     """Where each module goes (None: nowhere), and what is split off the root, which stays if it is a dict."""

@@ -5,11 +5,25 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from statedict.errors import PatternError
+from statedict.narrow import is_number
 from statedict.ops.patterns import PatternParser
 
 _NAME = re.compile(r"\{([A-Za-z_]\w*)\}")
+_SUM = re.compile(r"(\{[A-Za-z_]\w*)([+-]\d{1,9})\}", re.ASCII)
+"""A group of the pattern with a number added: `{i+1}`."""
 _WILD = re.compile(r"\*{2,}|\*|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
 """What of a replacement stands for what the pattern has found: stars and groups, in which groups may be."""
+
+
+class Sum(NamedTuple):
+    """What a group has found, with a number added."""
+
+    group: int
+    added: int
+
+
+Piece = str | int | Sum
+"""A stretch of a replacement: text, what a group has found, or a number beside it."""
 
 
 class Rule(NamedTuple):
@@ -37,7 +51,8 @@ def compile_rule(rule: str) -> Rule:
 
     The pattern is one of `patterns.compile_pattern`; besides, `{name}` stands for one whole part, or beside other
     characters for a number. In the replacement, each `*` and `**` stands for what the next `*` or `**` of the pattern
-    has found, and each `{...}` for what the same `{...}` has. A `**` that has found no part leaves none.
+    has found, and each `{...}` for what the same `{...}` has; `{i+1}` for the number after what `{i}` has, so that the
+    pattern then fits numbers alone. A `**` that has found no part leaves none.
 
     Raises PatternError where the replacement has more than the pattern, or either is malformed.
     """
@@ -85,13 +100,16 @@ class _Capturing(PatternParser):
         return r"([^.]+)" if alone else r"(\d+)"
 
 
-def _pieces(rule: str, replacement: str, found: list[str]) -> Iterator[str | int]:
+def _pieces(rule: str, replacement: str, found: list[str]) -> Iterator[Piece]:
     """The replacement as text and numbers of groups."""
     used: dict[str, int] = {}
     end = 0
     for wild in _WILD.finditer(replacement):
         yield replacement[end : wild.start()]
         end, text = wild.end(), "**" if wild[0].startswith("**") else wild[0]
+        if (added := _SUM.fullmatch(text)) is not None and f"{added[1]}}}" in found:
+            yield Sum(found.index(f"{added[1]}}}") + 1, int(added[2]))
+            continue
         groups = [at for at, each in enumerate(found, 1) if each == text]
         turn = used.get(text, 0)
         used[text] = turn + 1
@@ -106,12 +124,15 @@ def _pieces(rule: str, replacement: str, found: list[str]) -> Iterator[str | int
     yield rest
 
 
-def _filled(pieces: list[str | int], found: re.Match[str]) -> str:
-    """The new name: parts that stand for none are left out, with a dot."""
+def _filled(pieces: list[Piece], found: re.Match[str]) -> str | None:
+    """The new name: parts that stand for none are left out, with a dot. None where a number would be none."""
     name = ""
     dropped = False
     for piece in pieces:
-        text = piece if isinstance(piece, str) else found[piece] or ""
+        text = _number(piece, found) if isinstance(piece, Sum) else piece if isinstance(piece, str) else found[piece]
+        if text is None and isinstance(piece, Sum):
+            return None
+        text = text or ""
         if dropped and text.startswith("."):
             text = text[1:] if not name or name.endswith(".") else text
         if text:
@@ -120,3 +141,10 @@ def _filled(pieces: list[str | int], found: re.Match[str]) -> str:
             dropped = True
         name += text
     return name.removesuffix(".") if dropped else name
+
+
+def _number(piece: Sum, found: re.Match[str]) -> str | None:
+    """The number that a sum makes; None where it is added to none, or comes to less than 0."""
+    text = found[piece.group]
+    total = int(text) + piece.added if is_number(text) else -1
+    return str(total) if total >= 0 else None

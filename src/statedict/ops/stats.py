@@ -1,6 +1,6 @@
 """`stats`: what the numbers of a model are: extremes, means, norms, zeros, NaN; of tensors, modules, and all."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial, reduce
@@ -10,15 +10,18 @@ from statedict import engine
 from statedict.dtypes import DType, dtype
 from statedict.errors import MissingExtraError
 from statedict.index import EMPTY, TensorInfo
+from statedict.moments import EMPTY as NOTHING
+from statedict.moments import Summary
+from statedict.narrow import is_tuple
 from statedict.ops.select import NamedTensor, selected
-from statedict.summary import EMPTY as NOTHING
-from statedict.summary import Summary
 from statedict.tree.module import Module
 from statedict.tree.roles import Role
 
 if TYPE_CHECKING:
-    from statedict.distribution import Spread
+    from statedict.distribution import Magnitudes, Spread
     from statedict.kernels import Lost
+    from statedict.ops.spectrum import Spectrum
+    from statedict.structure import Layout, Structure
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class TensorStats:
     """What a cast would lose, where that was asked for."""
     quantiles: Mapping[float, float] = field(default_factory=dict[float, float])
     """Of the finite elements, as numpy interpolates them; exact. Only what was asked for."""
+    magnitudes: "Magnitudes | None" = None
+    """How many elements there are of each magnitude; where that was asked for."""
+    structure: "Structure | None" = None
+    """How the zeros of a matrix or kernel are arranged, where that was asked for."""
+    spectrum: "Spectrum | None" = None
+    """The singular values of a matrix or kernel of finite numbers, where they were asked for."""
 
     @property
     def name(self) -> str:
@@ -52,10 +61,17 @@ class TensorStats:
 
         Exact for elements of 16 bits and fewer; of wider ones 16 bits count. Empty unless counts were asked for.
         """
-        low, high = self.summary.min, self.summary.max
-        return (
-            ([], []) if self.spread is None or low is None or high is None else self.spread.histogram(bins, low, high)
-        )
+        return histogram([self], bins)
+
+
+def histogram(tensors: Iterable[TensorStats], bins: int = 16) -> tuple[list[int], list[float]]:
+    """The same of several tensors together, those left out of which no counts were asked for."""
+    known = [each for each in tensors if each.spread is not None and each.summary.min is not None]
+    if not known:
+        return [], []
+    low, high = (choose(getattr(each.summary, choose.__name__) for each in known) for choose in (min, max))
+    found = [each.spread.histogram(bins, low, high) for each in known if each.spread is not None]
+    return [sum(counts) for counts in zip(*(counts for counts, _ in found), strict=True)], found[0][1]
 
 
 @dataclass(frozen=True)
@@ -75,22 +91,39 @@ class Stats:
     @cached_property
     def modules(self) -> dict[str, Summary]:
         """The summary of each module and all below it, by full name, in the order of the tree; the whole is ""."""
+        return {name: _merged(found) for name, found in self.within.items()}
+
+    @cached_property
+    def within(self) -> dict[str, tuple[TensorStats, ...]]:
+        """The tensors of each module and of all below it, each once."""
         inside: dict[str, dict[int, TensorStats]] = {"": {}}
         for each in self.tensors:
             for name in each.names:
                 parts = name.split(".")[:-1]
                 for depth in range(len(parts) + 1):
                     inside.setdefault(".".join(parts[:depth]), {})[id(each)] = each
-        return {name: _merged(found.values()) for name, found in inside.items()}
+        return {name: tuple(found.values()) for name, found in inside.items()}
 
 
 def _merged(tensors: Iterable[TensorStats]) -> Summary:
-    numbers = (each.summary for each in tensors if _is_of_numbers(each.info.dtype))
+    numbers = (each.summary for each in tensors if is_of_numbers(each.info.dtype))
     return reduce(Summary.merge, numbers, NOTHING)
 
 
-def _is_of_numbers(kind: DType) -> bool:
+def is_of_numbers(kind: DType) -> bool:
+    """Whether tensors of that type count in what is said of modules and of all."""
     return kind.is_floating_point or kind.is_complex or bool(kind.block_bytes)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What one reading of each tensor is to tell, beside its summary."""
+
+    counts: bool
+    magnitudes: bool
+    quantiles: tuple[float, ...]
+    target: DType | None
+    structure: bool
 
 
 def stats(
@@ -99,33 +132,45 @@ def stats(
     where: str | None = None,
     quantiles: Iterable[float] = (),
     counts: bool = False,
+    magnitudes: bool = False,
     if_cast: DType | str | None = None,
+    structure: bool = False,
+    spectrum: int = 0,
     executor: Executor | None = None,
     threads: int | None = None,
     progress: engine.Progress | None = None,
 ) -> Stats:
     """The figures of the tensors of `model` that fit `patterns` (all, when there is none) and `where`, each read once.
 
-    `counts` are what histograms and `distinct` need; `quantiles` are exact, for which tensors of more than 16 bits are
-    read again. `if_cast` tells what another element type would lose. Memory stays at a few MiB a thread. Work is done
-    by `threads`, or by an `executor`; the result is the same to the last bit.
+    `counts` are what histograms and `distinct` need, `magnitudes` what plots do; `quantiles` are exact, for which
+    tensors of more than 16 bits are read again. `if_cast` tells what another element type would lose, `structure` how
+    zeros are arranged, and `spectrum` so many of the largest singular values, for which matrices are read up to 40
+    times. Memory stays at a few MiB a thread. Work is done by `threads`, or by an `executor` (all but spectra); the
+    result is the same to the last bit, but for the last digits of spectra.
 
     Raises PatternError as `select` does, ValueError for a quantile outside 0 to 1 or a type that is not floating point,
     and what reading raises.
     """
-    shares, target = tuple(quantiles), _target(if_cast)
-    for share in shares:
-        if not 0 <= share <= 1:
-            raise ValueError(f"the quantile {share:g} is none: expected a number from 0 to 1")
+    asked = _Asked(counts, magnitudes, _shares(quantiles), _target(if_cast), structure)
     chosen, skipped = _chosen(selected(model, patterns, where))
     if not chosen:
         return Stats((), skipped)
     run = partial(engine.run, executor=executor, threads=threads, progress=progress)
-    found = run([_job(info, target, counts=counts or bool(shares)) for _, info in chosen])
-    tensors = [_found(entries, values) for (entries, _), values in zip(chosen, found, strict=True)]
-    if shares:
-        tensors = _with_quantiles(tensors, [info for _, info in chosen], shares, run)
+    found = run([_job(entries[0], info, asked) for entries, info in chosen])
+    tensors = [_found(entries, values, asked) for (entries, _), values in zip(chosen, found, strict=True)]
+    if asked.quantiles:
+        tensors = _with_quantiles(tensors, [info for _, info in chosen], asked, run)
+    if spectrum:
+        tensors = list(_with_spectra(tensors, [entries[0] for entries, _ in chosen], spectrum, progress))
     return Stats(tuple(tensors), skipped)
+
+
+def _shares(asked: Iterable[float]) -> tuple[float, ...]:
+    shares = tuple(asked)
+    for share in shares:
+        if not 0 <= share <= 1:
+            raise ValueError(f"the quantile {share:g} is none: expected a number from 0 to 1")
+    return shares
 
 
 def _target(asked: DType | str | None) -> DType | None:
@@ -157,38 +202,86 @@ def _chosen(entries: list[NamedTensor]) -> tuple[_Chosen, dict[str, str]]:
     return chosen, skipped
 
 
-def _job(info: TensorInfo, target: DType | None, *, counts: bool) -> engine.Job[Any]:
-    """All that one reading of a tensor tells: its summary, its counts, what a cast loses."""
+def _job(entry: NamedTensor, info: TensorInfo, asked: _Asked) -> engine.Job[Any]:
+    """All that one reading of a tensor tells: its summary, its counts, what a cast loses, where zeros are."""
     from statedict import distribution, kernels
 
-    jobs: list[engine.Job[Any]] = [engine.Job(info, kernels.summarize, Summary.merge)]
+    where = _layout(entry) if asked.structure else None
+    jobs: list[engine.Job[Any]] = [
+        _structure(info, where) if where else engine.Job(info, kernels.summarize, Summary.merge)
+    ]
     if not info.dtype.is_complex:
-        jobs += [distribution.counting(info)] if counts else []
-        jobs += [] if target is None else [engine.Job(info, partial(kernels.lost, target=target), kernels.Lost.merge)]
+        if asked.counts or asked.quantiles:
+            jobs.append(distribution.counting(info))
+        elif asked.magnitudes:
+            jobs.append(distribution.weighing(info))
+        if asked.target is not None:
+            jobs.append(engine.Job(info, partial(kernels.lost, target=asked.target), kernels.Lost.merge))
     return engine.together(jobs)
 
 
-def _found(entries: list[NamedTensor], values: tuple[Any, ...] | None) -> TensorStats:
-    from statedict.distribution import Spread
+def _layout(entry: NamedTensor) -> "Layout | None":
+    from statedict.structure import layout
+
+    return layout(entry.info, entry.owner.kind)
+
+
+def _structure(info: TensorInfo, where: "Layout") -> engine.Job[Any]:
+    from statedict.structure import finding
+
+    return finding(info, where)
+
+
+def _found(entries: list[NamedTensor], values: tuple[Any, ...] | None, asked: _Asked) -> TensorStats:
+    from statedict.distribution import Magnitudes, Spread
     from statedict.kernels import Lost
+    from statedict.structure import Structure
 
-    found: dict[type, Any] = {type(value): value for value in values or (NOTHING,)}
-    names = tuple(entry.name for entry in entries)
-    info, role = entries[0].tensor.info, entries[0].role
-    return TensorStats(names, info, role, found[Summary], found.get(Spread), found.get(Lost))
+    apart = [each for value in values or (NOTHING,) for each in (value if is_tuple(value) else (value,))]
+    found: dict[type, Any] = {type(value): value for value in apart}
+    spread = found.get(Spread)
+    return TensorStats(
+        tuple(entry.name for entry in entries),
+        entries[0].tensor.info,
+        entries[0].role,
+        found[Summary],
+        spread if asked.counts or asked.quantiles else None,
+        found.get(Lost),
+        magnitudes=spread.magnitudes() if asked.magnitudes and spread is not None else found.get(Magnitudes),
+        structure=found.get(Structure),
+    )
 
 
-def _with_quantiles(
-    tensors: list[TensorStats], infos: list[TensorInfo], shares: tuple[float, ...], run: Any
-) -> list[TensorStats]:
+def _with_quantiles(tensors: list[TensorStats], infos: list[TensorInfo], asked: _Asked, run: Any) -> list[TensorStats]:
     """The same with quantiles; elements of more than 16 bits are read again until their numbers are known."""
     from statedict.distribution import Quantiles
 
-    asked = [None if each.spread is None else Quantiles(each.spread, shares) for each in tensors]
-    both = list(zip(asked, infos, strict=True))
+    wanted = [None if each.spread is None else Quantiles(each.spread, asked.quantiles) for each in tensors]
+    both = list(zip(wanted, infos, strict=True))
     while jobs := [job for each, info in both if each is not None and (job := each.job(info)) is not None]:
         run(jobs)
     return [
-        each if found is None else replace(each, quantiles=found.quantiles())
-        for each, found in zip(tensors, asked, strict=True)
+        each
+        if found is None
+        else replace(each, quantiles=found.quantiles(), spread=each.spread if asked.counts else None)
+        for each, found in zip(tensors, wanted, strict=True)
     ]
+
+
+def _with_spectra(
+    tensors: list[TensorStats], entries: list[NamedTensor], count: int, progress: engine.Progress | None
+) -> Iterator[TensorStats]:
+    """The same with the spectra of those that have one."""
+    from statedict.ops.spectrum import as_matrix, spectrum
+
+    total, done = sum(each.info.nbytes for each in tensors), 0
+    for each, entry in zip(tensors, entries, strict=True):
+        summary = each.summary
+        if is_of_numbers(each.info.dtype) and summary.count and summary.finite == summary.count:
+            matrix = as_matrix(each.info, entry.owner.kind)
+            if matrix is not None:
+                each = replace(each, spectrum=spectrum(matrix, summary.l2, summary.largest, count))
+        done += each.info.nbytes
+        if progress is not None:
+            progress(done, total)
+        yield each

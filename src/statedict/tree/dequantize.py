@@ -3,7 +3,7 @@
 from typing import Any
 
 from statedict.dtypes import DTYPES, DType
-from statedict.errors import MissingExtraError
+from statedict.extras import needed
 from statedict.index import PLAIN, TensorInfo
 from statedict.source import Extent, Source
 
@@ -79,11 +79,5 @@ class Values(Source):
 
 def _library(tensor: str, dtype: DType) -> tuple[Any, Any]:
     """The `gguf` package's table of types and its module of decoders."""
-    try:
-        from gguf import GGMLQuantizationType, quants
-    except ImportError as error:
-        raise MissingExtraError(
-            f"tensor `{tensor}` is {dtype}, whose values need gguf, which is not installed; install it with "
-            "`pip install statedict[gguf]`"
-        ) from error
-    return GGMLQuantizationType, quants
+    gguf = needed("gguf", "gguf", f"tensor `{tensor}` is {dtype}, whose values need gguf, which is not installed")
+    return gguf.GGMLQuantizationType, gguf.quants

@@ -1,5 +1,6 @@
 """From a `TensorInfo` to the numpy array of its values, and back to bytes: the only place that knows how both look."""
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from statedict.dtypes import DTYPES, DType
@@ -175,8 +176,24 @@ def _gather_stretch(source: Source, offset: int, stride: tuple[int, ...], reach:
 def _unpack(data: "bytes | NDArray[np.uint8]", bits: int, count: int) -> "NDArray[np.uint8]":
     import numpy as np
 
-    apart = np.unpackbits(np.frombuffer(data, "u1"), bitorder="little")[: count * bits]
-    return np.packbits(apart.reshape(count, bits), axis=1, bitorder="little").reshape(count)
+    stored = np.frombuffer(data, "u1")
+    if 8 % bits == 0:
+        return _codes_in_a_byte(bits)[stored].view("u1")[:count]
+    words = np.zeros((-(-len(stored) // bits), 8), "u1")  # in each the bytes that eight codes fill
+    whole = len(stored) // bits
+    words[:whole, :bits] = stored[: whole * bits].reshape(whole, bits)
+    words[whole:, : len(stored) % bits] = stored[whole * bits :]
+    shifted = words.view("<u8") >> np.arange(0, 8 * bits, bits).astype("u8")
+    return (shifted & np.uint64((1 << bits) - 1)).astype("u1").reshape(-1)[:count]
+
+
+@cache
+def _codes_in_a_byte(bits: int) -> "NDArray[Any]":
+    """Of each byte the codes that it holds, a byte each, side by side in one number."""
+    import numpy as np
+
+    codes = np.arange(256)[:, None] >> np.arange(0, 8, bits) & (1 << bits) - 1
+    return codes.astype("u1").view(f"u{8 // bits}").reshape(256)
 
 
 def _pack(elements: "NDArray[np.uint8]", bits: int) -> "NDArray[np.uint8]":

@@ -63,19 +63,20 @@ def _as_they_come(index: Index) -> list[Row] | None:
     found: list[Row] = []
     heads: list[str] = []
     """What stands before the names of each run of tensors of one module: "features.0."."""
-    head, has_buffers = "", False
+    head, has_buffers, made = "", False, tuples.made
     for name, info in index.tensors.items():
         cut = name.rfind(".") + 1
         if name[:cut] != head:
             head, has_buffers = name[:cut], False
             heads.append(head)
-        if not is_parameter(name[cut:], info, (), (), has_buffers=has_buffers):
-            has_buffers = True
-            found.append(tuples.made(Row, (name, info, "buffer")))
-        elif has_buffers:
-            return None
+        local = name[cut:]
+        if local == "weight" or is_parameter(local, info, (), (), has_buffers=has_buffers):  # most are called so
+            if has_buffers:
+                return None
+            found.append(made(Row, (name, info, "parameter")))
         else:
-            found.append(tuples.made(Row, (name, info, "parameter")))
+            has_buffers = True
+            found.append(made(Row, (name, info, "buffer")))
     if not any(index.modules):
         return found if _is_a_walk(heads) else None
     listed = [path + "." for path in index.modules if path]
@@ -139,18 +140,19 @@ class _Places:
 
     def fill(self, tensors: Mapping[str, TensorInfo], *, ordered: bool) -> None:
         """Put every tensor where its name says."""
-        place = self.at("")
+        place, made = self.at(""), tuples.made
         for name, info in tensors.items():
             cut = name.rfind(".") + 1
-            head = name[:cut]
+            head, local = name[:cut], name[cut:]
             if head != place.head:
                 place = self.at(head)
-            if is_parameter(name[cut:], info, (), (), has_buffers=ordered and place.buffers is not None):
-                place.parameters.append(tuples.made(Row, (name, info, "parameter")))
+            has_buffers = ordered and place.buffers is not None
+            if local == "weight" or is_parameter(local, info, (), (), has_buffers=has_buffers):  # most are called so
+                place.parameters.append(made(Row, (name, info, "parameter")))
             elif place.buffers is None:
-                place.buffers = [tuples.made(Row, (name, info, "buffer"))]
+                place.buffers = [made(Row, (name, info, "buffer"))]
             else:
-                place.buffers.append(tuples.made(Row, (name, info, "buffer")))
+                place.buffers.append(made(Row, (name, info, "buffer")))
 
     def has_groups(self, head: str) -> bool:
         """Whether there are an optimizer's `param_groups` among the modules of that head."""

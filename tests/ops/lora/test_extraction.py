@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import statedict as sd
 from statedict.expressions.nodes import node_of
-from statedict.ops.lora import approximation
-from statedict.ops.lora.approximation import best_product
+from statedict.ops import row_blocks
+from statedict.ops.lora.approximation import Product, best_product
 from tests.ops.lora import models
 
 SPECTRA = {
@@ -33,7 +33,7 @@ def with_spectrum(rows: int, columns: int, sizes: Any) -> Any:
     return left * sizes @ right.T
 
 
-def product(matrix: Any, rank: int, key: str = "") -> approximation.Product:
+def product(matrix: Any, rank: int, key: str = "") -> Product:
     return best_product(node_of(sd.Tensor(matrix).info), matrix.shape[1], rank, key)
 
 
@@ -43,7 +43,7 @@ def product(matrix: Any, rank: int, key: str = "") -> approximation.Product:
 def test_the_error_is_within_a_hundredth_of_the_best(
     shape: tuple[int, int], spectrum: str, rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(approximation, "_BLOCK", 7 * shape[1] + 1)
+    monkeypatch.setattr(row_blocks, "_BLOCK", 7 * shape[1] + 1)
     matrix = with_spectrum(*shape, SPECTRA[spectrum](min(shape)))
     found = product(matrix, rank)
     assert found.left.shape == (shape[0], rank)

@@ -1,0 +1,1 @@
+"""What may be wrong with a checkpoint: one file for each part of it that is looked at."""

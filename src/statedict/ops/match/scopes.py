@@ -1,0 +1,126 @@
+"""The layers of one module matched with those of another: lists with lists first, then what is in no list."""
+
+from collections.abc import Iterable, Sequence
+
+from statedict.ops.match.findings import Found, Outcome, Settings
+from statedict.ops.match.flat import Flat
+from statedict.ops.match.pairing import best_pairs
+from statedict.ops.match.scoring import alike
+from statedict.ops.match.units import Listed, Unit, count, lists_of
+
+_NEAR = 0.03
+"""How much the sizes of two items may differ, as a share: by buffers that one side does not store."""
+_NAMED = 0.3
+_OTHER_LENGTH = -1.0
+
+
+def match_units(sources: Sequence[Unit], targets: Sequence[Unit], settings: Settings) -> Outcome:
+    """The layers of one scope matched with those of another."""
+    outcome = Outcome()
+    sources, targets = list(sources), list(targets)
+    count(sources)
+    count(targets)
+    for source, target in _paired_lists(lists_of(sources), lists_of(targets), settings):
+        pairs = _pairs(source, target)
+        items = [source.items[one] for one, _ in pairs] + [target.items[other] for _, other in pairs]
+        taken = {id(unit) for units in items for unit in units}
+        if not taken <= {id(unit) for unit in (*sources, *targets)}:
+            continue  # in a list that is matched already
+        sources = [unit for unit in sources if id(unit) not in taken]
+        targets = [unit for unit in targets if id(unit) not in taken]
+        _match_items(source, target, settings, outcome)
+    count(sources)
+    count(targets)
+    Flat(sources, targets, settings, outcome).solve()
+    return outcome
+
+
+def _paired_lists(
+    sources: Sequence[Listed], targets: Sequence[Listed], settings: Settings
+) -> list[tuple[Listed, Listed]]:
+    """Lists that are the same: as many items, each as large. Outer ones first."""
+    found: list[tuple[Listed, Listed]] = []
+    left, right = list(sources), list(targets)
+    while True:
+        scores: dict[tuple[int, int], float] = {}
+        places = _places(left), _places(right)
+        for one, source in enumerate(left):
+            for other, target in enumerate(right):
+                size = _same_size(source, target)
+                if size is not None:
+                    names = 1.5 if source.path == target.path else alike(source.words, target.words)
+                    order = settings.ordered and places[0][one] == places[1][other]
+                    scores[one, other] = size + names + 0.3 * order
+        pairs = best_pairs(scores)
+        if not pairs:
+            return sorted(found, key=lambda pair: len(pair[1].path))
+        best = pairs[0]
+        found.append((left.pop(best.source), right.pop(best.target)))
+
+
+def _places(lists: Sequence[Listed]) -> list[tuple[int, int]]:
+    """Which each is among those with as many items, and among how many."""
+    groups: dict[int, list[int]] = {}
+    for at, each in enumerate(lists):
+        groups.setdefault(len(each.items), []).append(at)
+    found: dict[int, tuple[int, int]] = {}
+    for group in groups.values():
+        for rank, at in enumerate(sorted(group, key=lambda at: lists[at].place)):
+            found[at] = rank, len(group)
+    return [found[at] for at in range(len(lists))]
+
+
+def _same_size(source: Listed, target: Listed) -> float | None:
+    """1 where all items are of one size, less where nearly; None where they are not."""
+    if len(source.items) != len(target.items):
+        return _OTHER_LENGTH if _same_begin(source, target) else None
+    if source.numels == target.numels:
+        return 1.0
+    pairs = zip(source.numels, target.numels, strict=True)
+    return 0.5 if all(abs(one - other) <= _NEAR * max(one, other) for one, other in pairs) else None
+
+
+def _same_begin(source: Listed, target: Listed) -> bool:
+    """Whether lists of other lengths, of several modules each, have items of one size under the same numbers."""
+    ours, theirs = (dict(zip(each.numbers, each.numels, strict=True)) for each in (source, target))
+    both = ours.keys() & theirs.keys()
+    alike_names = alike(source.words, target.words) > _NAMED or source.path == target.path
+    large = min(len(units) for each in (source, target) for units in each.items.values()) > 1
+    return large and alike_names and bool(both) and all(ours[number] == theirs[number] for number in both)
+
+
+def _pairs(source: Listed, target: Listed) -> list[tuple[int, int]]:
+    """Which items are the same: in their order, or by number where one side has more."""
+    if len(source.items) == len(target.items):
+        return list(zip(source.numbers, target.numbers, strict=True))
+    return [(number, number) for number in source.numbers if number in target.items]
+
+
+def _match_items(source: Listed, target: Listed, settings: Settings, outcome: Outcome) -> None:
+    """Match item with item, in their order; those that are alike once for all of them."""
+    known: dict[tuple[object, object], Outcome] = {}
+    depth = source.depth, target.depth
+    for one, other in _pairs(source, target):
+        key = source.signature(one), target.signature(other)
+        ours, theirs = source.items[one], target.items[other]
+        if key not in known:
+            inner = match_units([u.below(depth[0]) for u in ours], [u.below(depth[1]) for u in theirs], settings)
+            known[key] = inner
+        inner = known[key]
+        head, tail = source.head(one), target.head(other)
+        outcome.found += [_moved(each, head, tail) for each in inner.found]
+        outcome.sources += _same(inner.sources, ours, depth[0])
+        outcome.targets += _same(inner.targets, theirs, depth[1])
+
+
+def _moved(found: Found, head: str, tail: str) -> Found:
+    recipe, *others = (
+        each._replace(sources=tuple(head + name for name in each.sources)) for each in (found.recipe, *found.open)
+    )
+    return found._replace(target=tail + found.target, recipe=recipe, open=tuple(others))
+
+
+def _same(left: Iterable[Unit], units: Iterable[Unit], depth: int) -> list[Unit]:
+    """Those of `units` that stand in another item for what is left there."""
+    keys = {(unit.parts, tuple(unit.locals)) for unit in left}
+    return [unit for unit in units if (unit.parts[depth:], tuple(unit.locals)) in keys]

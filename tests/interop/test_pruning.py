@@ -1,0 +1,375 @@
+"""`prune_live`: masks that training does not undo, exact, and gone without a trace after `finalize`."""
+
+import copy
+import gc
+import io
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.optim.optimizer as torch_optimizer
+from torch import nn
+from torch.nn.utils import prune
+
+import statedict as sd
+from statedict.errors import PatternError, StatedictError
+from tests.seed_net import Net
+
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=0.1, nesterov=True),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.5),
+    "adamw foreach": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, foreach=True),
+    "adamw fused": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, fused=True),
+    "adam amsgrad": lambda parameters: torch.optim.Adam(parameters, lr=0.01, amsgrad=True, weight_decay=0.1),
+    "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, lr=1e-4, momentum=0.9),
+    "adafactor": lambda parameters: torch.optim.Adafactor(parameters),
+    "asgd": lambda parameters: torch.optim.ASGD(parameters),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_hooks_are_left() -> Any:
+    """No optimizer is watched longer than the models live."""
+    yield
+    gc.collect()
+    assert not torch_optimizer._global_optimizer_post_hooks
+
+
+def net() -> Any:
+    torch.manual_seed(0)
+    return Net()
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:
+    kind = next(model.parameters()).dtype
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(4, 3, 38, 38, dtype=kind)).square().mean().backward()
+        optimizer.step()
+
+
+def revived(model: nn.Module, masks: dict[str, torch.Tensor]) -> int:
+    """Elements that a mask says are gone, and are not zero."""
+    return sum(int(model.get_parameter(name)[~mask].count_nonzero()) for name, mask in masks.items())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_no_optimizer_revives_weights(name: str) -> None:
+    model = net()
+    optimizer = OPTIMIZERS[name](model.parameters())
+    train(model, optimizer)  # momentum from before the pruning
+    pruning = sd.prune_live(model, amount=0.8)
+    masks = pruning.masks
+    before = copy.deepcopy(model.state_dict())
+    for _ in range(3):
+        train(model, optimizer, 1)
+        assert revived(model, masks) == 0
+    for parameter, mask in masks.items():
+        weight = model.get_parameter(parameter)
+        assert not torch.equal(weight, before[parameter])  # what stays is trained
+        assert weight.grad[~mask].count_nonzero() == 0
+        assert weight.grad[mask].count_nonzero() > 0
+    assert round(pruning.sparsity, 4) == 0.8
+
+
+def test_an_optimizer_made_later_does_not_either() -> None:
+    model = net()
+    pruning = sd.prune_live(model, amount=0.5)
+    train(model, OPTIMIZERS["sgd"](sd.param_groups(model, [sd.no_decay])))
+    assert revived(model, pruning.masks) == 0
+
+
+def test_nobody_need_keep_what_is_returned() -> None:
+    model = net()
+    masks = sd.prune_live(model, amount=0.5).masks
+    gc.collect()
+    train(model, OPTIMIZERS["adamw"](model.parameters()))
+    assert revived(model, masks) == 0
+
+
+def test_training_is_that_of_torchs_own_masks() -> None:
+    """Plain gradient descent on the weights that stay: `torch.nn.utils.prune` reaches it by a parametrization."""
+    ours, theirs = net(), net()
+    pruning = sd.prune_live(ours, amount=0.6, protect=("norms", "biases"))
+    layers = [(module, "weight") for module in theirs.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    prune.global_unstructured(layers, prune.L1Unstructured, amount=0.6)
+    for model in (ours, theirs):
+        model.eval()  # without dropout
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        torch.manual_seed(1)
+        train(model, optimizer)
+    for module, _ in layers:
+        prune.remove(module, "weight")
+    assert list(pruning.masks) == [
+        f"{name}.weight" for name, module in theirs.named_modules() if (module, "weight") in layers
+    ]
+    for name, expected in theirs.named_parameters():
+        torch.testing.assert_close(ours.get_parameter(name), expected, rtol=0, atol=0)
+
+
+def test_nothing_is_renamed_nor_replaced() -> None:
+    model = net()
+    before = {name: id(parameter) for name, parameter in model.named_parameters()}
+    keys = list(model.state_dict())
+    pruning = sd.prune_live(model, amount=0.5)
+    assert {name: id(parameter) for name, parameter in model.named_parameters()} == before
+    assert list(model.state_dict()) == keys
+    stream = io.BytesIO()
+    torch.save(model, stream)
+    stream.seek(0)
+    for other in (copy.deepcopy(model), torch.load(stream, weights_only=False)):  # plain, and zero where it is zero
+        assert revived(other, pruning.masks) == 0
+        assert not any(parameter._backward_hooks for parameter in other.parameters())
+
+
+def test_finalize_leaves_plain_parameters() -> None:
+    gc.collect()  # what other tests have left
+    model = net()
+    pruning = sd.prune_live(model, amount=0.5)
+    masks = pruning.masks
+    assert pruning.finalize() is model
+    assert revived(model, masks) == 0
+    assert not any(parameter._backward_hooks for parameter in model.parameters())
+    assert not torch_optimizer._global_optimizer_post_hooks
+    train(model, OPTIMIZERS["sgd"](model.parameters()))
+    assert revived(model, masks) > 0
+    pruning.finalize()  # again: nothing more to do
+
+
+def test_the_amount_is_exact() -> None:
+    total = 486 + 128 * 576
+    for amount in (0.0, 0.333, 0.5, 1.0, 7):
+        pruning = sd.prune_live(net(), amount=amount)
+        assert pruning.pruned == (amount if amount == 7 else round(amount * total))
+        assert sum(int((~mask).sum()) for mask in pruning.masks.values()) == pruning.pruned
+    each = sd.prune_live(net(), amount=0.25, scope="tensor")
+    assert [int((~mask).sum()) for mask in each.masks.values()] == [round(0.25 * 486), round(0.25 * 128 * 576)]
+    zeros = net()
+    with torch.no_grad():
+        for parameter in zeros.parameters():
+            parameter.zero_()
+    assert sd.prune_live(zeros, amount=0.3).pruned == round(0.3 * total)
+
+
+def test_amounts_by_pattern() -> None:
+    pruning = sd.prune_live(net(), amount={"features.**": 0.1, "classifier.**": 0.9})
+    assert [int((~mask).sum()) for mask in pruning.masks.values()] == [round(0.1 * 486), round(0.9 * 128 * 576)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_types(dtype: torch.dtype) -> None:
+    model = net().to(dtype)
+    pruning = sd.prune_live(model, amount=0.5)
+    assert pruning.pruned == round(0.5 * (486 + 128 * 576))
+    expected = net().to(dtype)
+    weight, kept = expected.classifier[0].weight, pruning.masks["classifier.0.weight"]
+    assert torch.equal(model.classifier[0].weight, weight * kept)
+
+
+def test_masks_follow_the_model() -> None:
+    model = net()
+    pruning = sd.prune_live(model, amount=0.5)
+    model.double()
+    train(model, OPTIMIZERS["sgd"](model.parameters()))
+    assert revived(model, pruning.masks) == 0
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # new parameters instead of new data
+    try:
+        before = model.classifier[0].weight
+        model.float()
+        assert model.classifier[0].weight is not before
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(False)
+    pruning.apply()
+    train(model, OPTIMIZERS["sgd"](model.parameters()))
+    assert revived(model, pruning.masks) == 0
+    assert model.classifier[0].weight.grad[~pruning.masks["classifier.0.weight"]].count_nonzero() == 0
+
+
+def test_a_parameter_that_is_replaced_by_another() -> None:
+    model = net()
+    pruning = sd.prune_live(model, amount=0.5)
+    model.classifier[0].weight = nn.Parameter(torch.ones(2, 2))
+    with pytest.raises(StatedictError, match=r"parameter `classifier\.0\.weight` was taken away, or replaced"):
+        pruning.apply()
+    model.classifier[0].weight = nn.Parameter(torch.ones(128, 576))
+    pruning.apply()
+    assert revived(model, pruning.masks) == 0
+
+
+def test_a_state_dict_that_is_loaded() -> None:
+    model = net()
+    pruning = sd.prune_live(model, amount=0.5)
+    model.load_state_dict(net().state_dict())
+    assert revived(model, pruning.masks) > 0
+    pruning.apply()
+    assert revived(model, pruning.masks) == 0
+
+
+def test_a_gradient_that_is_there_already() -> None:
+    model = net()
+    model(torch.randn(4, 3, 38, 38)).sum().backward()
+    pruning = sd.prune_live(model, amount=0.5)
+    for name, mask in pruning.masks.items():
+        assert model.get_parameter(name).grad[~mask].count_nonzero() == 0
+
+
+def test_tied_and_frozen_weights() -> None:
+    model: Any = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[2].weight = model[1].weight
+    model[1].weight.requires_grad_(False)  # register_hook needs a gradient; a frozen weight has none
+    pruning = sd.prune_live(model, amount=0.5)
+    assert list(pruning.masks) == ["1.weight"]
+    assert revived(model, pruning.masks) == 0
+    model[1].weight.requires_grad_(True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    for _ in range(2):
+        model(torch.randn(3, 4)).square().sum().backward()
+        optimizer.step()
+    assert revived(model, pruning.masks) == 0
+
+
+def test_a_schedule() -> None:
+    model = net()
+    optimizer = OPTIMIZERS["adamw"](model.parameters())
+    pruning = sd.prune_live(model, amount=0.9, steps=4, initial=0.1)
+    total, before = 486 + 128 * 576, pruning.masks
+    assert pruning.pruned == round(0.1 * total)
+    for step in range(1, 6):
+        train(model, optimizer, 1)
+        assert pruning.step() == pruning.sparsity
+        assert pruning.pruned == round((0.9 - 0.8 * (1 - min(step, 4) / 4) ** 3) * total)
+        masks = pruning.masks
+        assert not any((masks[name] & ~before[name]).any() for name in masks)  # what was pruned stays so
+        assert revived(model, masks) == 0
+        before = masks
+
+
+@pytest.mark.parametrize("method", ["random", "rows", "columns", "channels"])
+def test_schedules_of_other_methods(method: str) -> None:
+    pruning = sd.prune_live(net(), amount=0.75, method=method, steps=3, scope="tensor")
+    before = pruning.masks
+    for _ in range(3):
+        pruning.step()
+        assert not any((pruning.masks[name] & ~before[name]).any() for name in before)
+        before = pruning.masks
+    direct = sd.prune_live(net(), amount=0.75, method=method, scope="tensor").masks
+    assert all(torch.equal(before[name], direct[name]) for name in direct)
+
+
+def test_amounts_by_hand_only_grow() -> None:
+    pruning = sd.prune_live(net(), amount=0.5)
+    assert round(pruning.prune(0.75), 4) == 0.75
+    with pytest.raises(StatedictError, match=r"55,660 of 74,214 are pruned already, and an amount of 0\.5 is 37,107"):
+        pruning.prune(0.5)
+    with pytest.raises(StatedictError, match="there is no schedule; give `steps`"):
+        pruning.step()
+
+
+def test_channels_take_their_biases_along() -> None:
+    model = net()
+    pruning = sd.prune_live(model, "features.4.*", amount=0.5, method="channels", protect=("norms", "biases"))
+    off = ~pruning.masks["features.4.bias"]
+    assert int(off.sum()) == 4  # half of nine, to even
+    assert torch.equal(off, (~pruning.masks["features.4.weight"]).flatten(1).all(1))
+    found = model.features[4](torch.randn(2, 6, 9, 9))
+    assert found[:, off].count_nonzero() == 0
+    assert found[:, ~off].count_nonzero() == found[:, ~off].numel()
+
+
+def test_two_of_four() -> None:
+    model = net()
+    pruning = sd.prune_live(model, method="2:4")
+    assert "features.4.weight" in pruning.left_out
+    assert (model.classifier[0].weight.reshape(-1, 4).count_nonzero(1) == 2).all()
+    train(model, OPTIMIZERS["adamw"](model.parameters()))
+    assert (model.classifier[0].weight.reshape(-1, 4).count_nonzero(1) <= 2).all()
+    with pytest.raises(StatedictError, match="2:4 says the amount itself"):
+        pruning.prune(0.9)
+
+
+def test_going_on_later() -> None:
+    model = net()
+    pruning = sd.prune_live(model, amount=0.9, steps=5)
+    pruning.step()
+    pruning.step()
+    saved = copy.deepcopy((model.state_dict(), pruning.state_dict()))
+    pruning.step()
+    other = net()
+    again = sd.prune_live(other, amount=0.9, steps=5)
+    other.load_state_dict(saved[0])
+    again.load_state_dict(saved[1])
+    again.step()
+    assert all(torch.equal(again.masks[name], mask) for name, mask in pruning.masks.items())
+    with pytest.raises(StatedictError, match=r"the mask of `classifier\.0\.weight` is missing on one side"):
+        sd.prune_live(net(), "features.**", amount=0.1).load_state_dict(saved[1])
+
+
+def test_a_model_that_nobody_has_is_gone() -> None:
+    model = net()
+    sd.prune_live(model, amount=0.5)
+    reference = weakref.ref(model)
+    del model
+    gc.collect()
+    assert reference() is None
+    assert not torch_optimizer._global_optimizer_post_hooks
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, StatedictError, "`magnitude` needs an `amount`, such as 0.5"),
+        ({"amount": 0.5, "method": "2:4"}, StatedictError, "`2:4` says the amount itself; leave `amount` out"),
+        ({"amount": 0.5, "method": "l1"}, StatedictError, "`l1` is no way to prune; expected magnitude"),
+        ({"amount": 1.5}, StatedictError, "`amount` is 1.5; expected a share"),
+        ({"amount": 10**9}, StatedictError, "`amount` is 1,000,000,000, but there are 74,214 to prune"),
+        ({"amount": 0.5, "scope": "layer"}, StatedictError, "`scope` is 'layer'; expected one of global, tensor"),
+        ({"amount": 0.5, "protect": ("all",)}, StatedictError, "`all` in `protect` is not known"),
+        ({"amount": 0.5, "steps": 0}, StatedictError, "`steps` is 0; expected at least 1"),
+        (
+            {"amount": 50, "steps": 2},
+            StatedictError,
+            "a schedule leads from a share to a larger one; got from 0.0 to 50",
+        ),
+        ({"amount": 0.1, "steps": 2, "initial": 0.5}, StatedictError, "got from 0.5 to 0.1"),
+        ({"method": "2:4", "steps": 2}, StatedictError, "no schedule for N:M"),
+        ({"amount": {"feature.**": 0.5}}, PatternError, r"`feature\.\*\*` matches no name; closest: `features\."),
+    ],
+)
+def test_wrong_use(options: Any, error: type[Exception], message: str) -> None:
+    model = net()
+    with pytest.raises(error, match=message):
+        sd.prune_live(model, **options)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), net().parameters(), strict=True))
+    assert not any(parameter._backward_hooks for parameter in model.parameters())
+
+
+def test_nan_is_an_error_that_changes_nothing() -> None:
+    model = net()
+    with torch.no_grad():
+        model.classifier[0].weight[3, 5] = torch.nan
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(StatedictError, match=r"^tensor `classifier\.0\.weight` holds NaN, which has no magnitude"):
+        sd.prune_live(model, amount=0.5)
+    assert all(
+        torch.equal(
+            tensor,
+            before[name],
+        )
+        or "classifier.0" in name
+        for name, tensor in model.state_dict().items()
+    )
+    assert model.classifier[0].weight.isnan().sum() == 1
+
+
+def test_the_table() -> None:
+    assert str(sd.prune_live(net(), "features.**", amount=0.25)).splitlines() == [
+        "name               values  pruned   share",
+        "features.4.weight     486     122  25.10%",
+        "in all                486     122  25.10%",
+        "",
+        "left out, first: features.0.weight",
+        "left out, biases: features.{0,4}.bias",
+        "left out, norms: features.{1,5}.{weight,bias}",
+    ]
