@@ -5,7 +5,6 @@ bits of a result do not depend on how many threads or processes there were.
 """
 
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,17 +19,17 @@ from statedict.expressions.nodes import is_contiguous, settled
 from statedict.index import TensorInfo
 from statedict.source import Extent, Source
 from statedict.tree.dequantize import dequantized
-from statedict.tree.reading import elements, require_values
+from statedict.tree.reading import require_values
+from statedict.units import Beside, Piece, Read, Unit, work
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 R = TypeVar("R")
 
-_READ = 1 << 20
-"""Bytes that are read at once, into a buffer that each thread keeps, and that stays in its processor's cache."""
-_UNIT = 1 << 22
+_READ = 1 << 22
+"""Bytes that are read at once, into a buffer that each thread keeps; more of them cost memory and save no time."""
+_UNIT = 1 << 24
 """Bytes that are worth being passed to another thread."""
 _READS = 64
 """Reads of small tensors in one unit of work."""
@@ -67,39 +66,6 @@ class Placed(ABC):
 
     def __call__(self, dtype: DType, values: "NDArray[Any]", *others: Any) -> Any:
         return self.at(0)(dtype, values, *others)
-
-
-class Beside(NamedTuple):
-    """The elements of a second tensor that belong to a piece of the first."""
-
-    dtype: DType
-    extent: Extent
-
-
-class Piece(NamedTuple):
-    """A stretch of the elements of one job's tensor, and where its bytes begin in what is read."""
-
-    job: int
-    dtype: DType
-    kernel: Callable[..., Any]
-    begin: int
-    numel: int
-    beside: Beside | None = None
-
-
-class Read(NamedTuple):
-    """Bytes that are read at once, and the pieces in them."""
-
-    extent: Extent
-    pieces: tuple[Piece, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes that are read in all."""
-        return self.extent.size + sum(each.beside.extent.size for each in self.pieces if each.beside is not None)
-
-
-Unit = tuple[Read, ...]
 
 
 def run(
@@ -315,40 +281,3 @@ def _submitted(units: list[Unit], executor: Executor, workers: int) -> Iterator[
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Buffers(threading.local):
-    """Two buffers for each thread, as large as it needed so far."""
-
-    def __init__(self) -> None:
-        self.rooms: list[NDArray[np.uint8] | None] = [None, None]
-
-
-_buffers = _Buffers()
-
-
-def work(unit: Unit) -> list[Any]:
-    """What the kernels of a unit say of its pieces, in their order."""
-    return [value for read in unit for value in _of_read(read)]
-
-
-def _of_read(read: Read) -> Iterator[Any]:
-    data = _bytes(read.extent, 0)
-    for _, dtype, kernel, begin, numel, beside in read.pieces:
-        values = elements(dtype, data[begin : begin + dtype.nbytes(numel)], numel)
-        if beside is None:
-            yield kernel(dtype, values)
-        else:
-            yield kernel(dtype, values, beside.dtype, elements(beside.dtype, _bytes(beside.extent, 1), numel))
-
-
-def _bytes(extent: Extent, room: int) -> "NDArray[np.uint8]":
-    """The bytes of an extent, in one of this thread's two rooms."""
-    import numpy as np
-
-    source, offset, size = extent
-    held = _buffers.rooms[room]
-    if held is None or len(held) < size:
-        held = _buffers.rooms[room] = np.empty(max(size, _READ), "u1")
-    source.readinto_at(offset, held[:size].data)
-    return held[:size]

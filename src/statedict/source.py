@@ -107,6 +107,10 @@ class FileSource(Source):
                 return data
         return super().read_at(offset, size)
 
+    def fileno(self) -> int:
+        """The descriptor of the open file, for whoever reads it in C."""
+        return self._descriptor
+
     def copy_to(self, offset: int, size: int, descriptor: int, at: int) -> int:
         """Let the kernel copy up to `size` bytes to `at` of another file. How many it copied; 0 where it cannot."""
         if not hasattr(os, "copy_file_range"):

@@ -129,6 +129,14 @@ def test_a_pickle_is_read_in_pieces_of_any_size() -> None:
         )
 
 
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_a_frame_may_end_within_an_opcode_once_dicts_are_replaced(protocol: int) -> None:
+    for length in range(1, 40):
+        value = ["x" * length, *({f"{each} is a name of some length": {"inner": {}}} for each in range(400))]
+        data, _ = read_pickle(BytesSource(pickle.dumps(value, protocol)), 0, DEFAULT_LIMITS)
+        assert load(data, "pickle", KNOWN, lambda pid: pid) == value
+
+
 def test_a_pickle_larger_than_the_limit() -> None:
     data = pickle.dumps(list(range(1000)), 2)
     limits = Limits(header_bytes=len(data))

@@ -65,9 +65,9 @@ class _Short(Exception):  # noqa: N818 - a signal, not an error
 def scan(data: bytes, position: int, where: str, most: int, replaced: list[int]) -> int:
     """The end of the pickle in `data` that has been walked up to `position`; `_Short` where its bytes do not suffice.
 
-    Adds to `replaced` where opcodes stand that `_REPLACED` has. `most` bounds the length of a frame. Raises FormatError
-    at what is no opcode, LimitError at a frame longer than `most` and at a memo index beyond the bytes before it, of
-    which no honest pickle has any.
+    Adds to `replaced` where frames begin, and opcodes stand that `_REPLACED` has. `most` bounds the length of a frame.
+    Raises FormatError at what is no opcode, LimitError at a frame longer than `most` and at a memo index beyond the
+    bytes before it, of which no honest pickle has any.
     """
     plain, size = _PLAIN.match, len(data)
     while True:
@@ -95,8 +95,12 @@ def scan(data: bytes, position: int, where: str, most: int, replaced: list[int])
             raise _Short(position)
         if opcode in (_LONG_BINPUT, _PUT) and _memo_index(data[position:end]) > max(position, _SMALL_MEMO):
             raise LimitError(f"{where}: byte {position:,} of a pickle asks for a larger memo than it can have filled")
-        if opcode == _FRAME and int.from_bytes(data[position + 1 : end], "little") > most:
-            raise LimitError(f"{where}: byte {position:,} of a pickle asks for a longer frame than the file has bytes")
+        if opcode == _FRAME:
+            if int.from_bytes(data[position + 1 : end], "little") > most:
+                raise LimitError(
+                    f"{where}: byte {position:,} of a pickle asks for a longer frame than the file has bytes"
+                )
+            replaced.append(position)
         position = end
 
 
@@ -161,15 +165,18 @@ def read_pickle(
 
 
 def _with_replaced(data: bytes, stop: int, positions: list[int]) -> bytes:
-    """The pickle that ends at `stop`, with what stands for the opcodes at `positions`."""
-    if not positions:
+    """The pickle that ends at `stop`, with what stands for the opcodes at `positions`.
+
+    Frames go: what is replaced moves their ends, and Python's unpickler misreads an opcode across the end of a frame.
+    """
+    if all(data[position] == _FRAME for position in positions):
         return data[:stop]
     view = memoryview(data)
     pieces: list[bytes | memoryview] = []
     last = 0
     for position in positions:
-        pieces += view[last:position], _REPLACED[data[position]]
-        last = position + 1
+        pieces += view[last:position], _REPLACED.get(data[position], b"")
+        last = position + _FIXED.get(data[position], 1)
     return b"".join([*pieces, view[last:stop]])
 
 

@@ -14,6 +14,7 @@ from statedict.moments import EMPTY as NOTHING
 from statedict.moments import Summary
 from statedict.narrow import is_tuple
 from statedict.ops.select import NamedTensor, selected
+from statedict.summarizing import SUMMARIZE
 from statedict.tree.module import Module
 from statedict.tree.roles import Role
 
@@ -204,20 +205,18 @@ def _chosen(entries: list[NamedTensor]) -> tuple[_Chosen, dict[str, str]]:
 
 def _job(entry: NamedTensor, info: TensorInfo, asked: _Asked) -> engine.Job[Any]:
     """All that one reading of a tensor tells: its summary, its counts, what a cast loses, where zeros are."""
-    from statedict import distribution, kernels
-
     where = _layout(entry) if asked.structure else None
-    jobs: list[engine.Job[Any]] = [
-        _structure(info, where) if where else engine.Job(info, kernels.summarize, Summary.merge)
-    ]
-    if not info.dtype.is_complex:
+    jobs: list[engine.Job[Any]] = [_structure(info, where) if where else engine.Job(info, SUMMARIZE, Summary.merge)]
+    if not info.dtype.is_complex and (asked.counts or asked.quantiles or asked.magnitudes or asked.target):
+        from statedict import distribution, kernels
+
         if asked.counts or asked.quantiles:
             jobs.append(distribution.counting(info))
         elif asked.magnitudes:
             jobs.append(distribution.weighing(info))
         if asked.target is not None:
             jobs.append(engine.Job(info, partial(kernels.lost, target=asked.target), kernels.Lost.merge))
-    return engine.together(jobs)
+    return jobs[0] if len(jobs) == 1 else engine.together(jobs)
 
 
 def _layout(entry: NamedTensor) -> "Layout | None":
@@ -232,24 +231,29 @@ def _structure(info: TensorInfo, where: "Layout") -> engine.Job[Any]:
     return finding(info, where)
 
 
-def _found(entries: list[NamedTensor], values: tuple[Any, ...] | None, asked: _Asked) -> TensorStats:
-    from statedict.distribution import Magnitudes, Spread
-    from statedict.kernels import Lost
-    from statedict.structure import Structure
-
-    apart = [each for value in values or (NOTHING,) for each in (value if is_tuple(value) else (value,))]
-    found: dict[type, Any] = {type(value): value for value in apart}
-    spread = found.get(Spread)
+def _found(entries: list[NamedTensor], value: Any, asked: _Asked) -> TensorStats:
+    # By the names of their types, whose import would load numpy, which stats of files in C does without.
+    found = {type(each).__name__: each for each in _apart(NOTHING if value is None else value)}
+    spread = found.get("Spread")
     return TensorStats(
         tuple(entry.name for entry in entries),
         entries[0].tensor.info,
         entries[0].role,
-        found[Summary],
+        found["Summary"],
         spread if asked.counts or asked.quantiles else None,
-        found.get(Lost),
-        magnitudes=spread.magnitudes() if asked.magnitudes and spread is not None else found.get(Magnitudes),
-        structure=found.get(Structure),
+        found.get("Lost"),
+        magnitudes=spread.magnitudes() if asked.magnitudes and spread is not None else found.get("Magnitudes"),
+        structure=found.get("Structure"),
     )
+
+
+def _apart(value: Any) -> Iterator[Any]:
+    """The values that several kernels found of one tensor, one by one."""
+    if is_tuple(value):
+        for each in value:
+            yield from _apart(each)
+    else:
+        yield value
 
 
 def _with_quantiles(tensors: list[TensorStats], infos: list[TensorInfo], asked: _Asked, run: Any) -> list[TensorStats]:
