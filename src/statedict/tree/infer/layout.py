@@ -102,9 +102,8 @@ def _group_norm(shapes: dict[str, Shape]) -> _Facts:
 
 
 def _batch_norm(shapes: dict[str, Shape]) -> _Facts:
-    features = next(shape[0] for shape in shapes.values() if shape)
     return {
-        "num_features": features,
+        "num_features": [shape for shape in shapes.values() if shape][0][0],
         "affine": "weight" in shapes,
         "track_running_stats": "running_mean" in shapes,
     }
