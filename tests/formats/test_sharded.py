@@ -172,7 +172,8 @@ def test_a_folder_without_weights_says_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_one_file_of_another_format_is_the_folders(tmp_path: Path) -> None:
-    np.savez(tmp_path / "weights.npz", **{"layer.kernel": np.ones((2, 3), "f4")})
+    kernel: Any = np.ones((2, 3), "f4")
+    np.savez(tmp_path / "weights.npz", **{"layer.kernel": kernel})
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     model = sd.open(tmp_path)
     assert model.get_parameter("layer.kernel").numpy().tolist() == [[1.0] * 3] * 2

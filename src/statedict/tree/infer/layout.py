@@ -102,8 +102,9 @@ def _group_norm(shapes: dict[str, Shape]) -> _Facts:
 
 
 def _batch_norm(shapes: dict[str, Shape]) -> _Facts:
+    sizes = [shape[0] for shape in shapes.values() if shape]
     return {
-        "num_features": [shape for shape in shapes.values() if shape][0][0],
+        "num_features": sizes[0],
         "affine": "weight" in shapes,
         "track_running_stats": "running_mean" in shapes,
     }
