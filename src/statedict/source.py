@@ -4,6 +4,7 @@ import bisect
 import itertools
 import mmap
 import os
+import stat
 import threading
 import zlib
 from abc import ABC, abstractmethod
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from statedict.errors import FormatError, ReadError
+
+_FOR_READING = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Without waiting for somebody who writes, where it is a pipe."""
 
 
 class Source(ABC):
@@ -71,7 +75,8 @@ class Source(ABC):
 class FileSource(Source):
     """A local file, read by `preadv`, so that nothing is mapped and threads share one descriptor.
 
-    The file opened stays the one that is read when its path is written anew. Raises ReadError when it cannot be opened.
+    The file opened stays the one that is read when its path is written anew. Raises ReadError when it cannot be opened,
+    and for what is no file: a pipe, of which bytes come only in order, a device.
     """
 
     __slots__ = ("_descriptor", "_modified", "path")
@@ -80,10 +85,14 @@ class FileSource(Source):
         self.path = Path(path)
         self.name = os.fspath(path)
         try:
-            self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self._descriptor = os.open(self.path, _FOR_READING)
         except OSError as error:
             raise ReadError(f"{self.name}: cannot be opened: {_reason(error)}") from error
         found = os.fstat(self._descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ReadError(
+                f"{self.name}: is no file but {_kind(found.st_mode)}; save what comes from it to a file first"
+            )
         self.size, self._modified = found.st_size, found.st_mtime_ns
 
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
@@ -163,7 +172,7 @@ class Folder(Source):
             entries = list(os.scandir(self.path))
         except OSError as error:
             raise ReadError(f"{self.name}: cannot be opened: {_reason(error)}") from error
-        self.names = tuple(sorted(entry.name + "/" * entry.is_dir() for entry in entries))
+        self.names = tuple(sorted(entry.name + "/" * _is_folder(entry) for entry in entries))
 
     def sibling(self, name: str) -> Source:
         if not _is_plain(name):
@@ -175,6 +184,11 @@ class Folder(Source):
         if not _is_plain(name):
             raise FormatError(f"{self.name}: refers to `{name}` in another folder, which is not followed")
         return Folder(self.path / name)
+
+    def nbytes(self) -> int:
+        """Bytes of all its files; a link that leads nowhere, as an interrupted download leaves it, has none."""
+        files = (self.path / name for name in self.names if not name.endswith("/"))
+        return sum(file.stat().st_size for file in files if file.is_file())
 
     def head(self, size: int) -> bytes:
         return b""
@@ -342,12 +356,28 @@ def source_of(checkpoint: str | os.PathLike[str] | bytes | Source) -> Source:
         return checkpoint
     if isinstance(checkpoint, bytes):
         return BytesSource(checkpoint)
+    if not os.fspath(checkpoint):
+        raise ReadError("an empty path names no checkpoint; name a file or a folder")
     return Folder(checkpoint) if Path(checkpoint).is_dir() else FileSource(checkpoint)
 
 
 def _is_plain(name: str) -> bool:
     """Whether it is the name of something in a folder, and no path that leads out of it."""
     return name == Path(name).name != "" and name != ".." and "\0" not in name
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads round in a circle, or where nobody may look
+        return False
+
+
+def _kind(mode: int) -> str:
+    """What is at a path, of which it is known that it is no ordinary file."""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a device"
 
 
 def _reason(error: OSError) -> str:

@@ -42,9 +42,7 @@ class Checkpoint:
     def size(self) -> int:
         """Bytes of the file, or of all files in the folder."""
         source = self.index.source
-        if isinstance(source, Folder):
-            return sum((source.path / name).stat().st_size for name in source.names if not name.endswith("/"))
-        return source.size
+        return source.nbytes() if isinstance(source, Folder) else source.size
 
     @cached_property
     def model(self) -> "Module":

@@ -2,7 +2,8 @@
 
 The weights are safetensors or `torch.save` files, alone or as shards; an index beside them (`*.index.json`, with a
 `weight_map` from names of tensors to files) says what belongs together. `config.json` and `adapter_config.json` become
-attributes of the root. Of several sets of weights in one folder safetensors are preferred, as those libraries do.
+attributes of the root. Of several sets of weights in one folder safetensors are preferred, as those libraries do; a
+folder of none of these may hold one file of another format, as `transformers` once saved those of Flax and TensorFlow.
 """
 
 import dataclasses
@@ -26,7 +27,8 @@ from statedict.source import FileSource, Folder, Source
 _INDEX = re.compile(r"(?P<stem>.+)(?P<suffix>\.\w+)\.index(?P<variant>\.[\w-]+)?\.json")
 _SHARD = re.compile(r"(?P<stem>.*?)[-_.]?(?P<number>\d+)-of-(?P<count>\d+)(?P<suffix>\.\w+)")
 _OF_RANKS = re.compile(r"shard-\d+-.*\.safetensors")
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".keras", ".onnx", ".npz")
+"""Of weights, those first that are preferred where a folder holds several kinds."""
 _STEMS = ("model", "adapter_model", "diffusion_pytorch_model", "pytorch_model")
 """What the model's weights are called, where a folder holds other weights (an optimizer's, say) too."""
 _CONFIGS = {"config.json": "config", "adapter_config.json": "peft_config"}
