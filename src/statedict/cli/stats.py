@@ -88,6 +88,7 @@ def command(
     _require_libraries(plot, parquet)
     arranging = {name: options.pop(name) for name in ("sort", "reverse", "top")}
     asked = {"counts": histogram, "magnitudes": plot is not None, "spectrum": _SINGULAR_VALUES if spectrum else 0}
+    asked["module_quantiles"] = modules or total
     found = _found(checkpoint, pattern, **asked, **options)
     rows = [module_figures(found)] if total else _arranged(figures_of(found, modules=modules), **arranging)
     head = _head(checkpoint, found, histogram=histogram)

@@ -44,8 +44,8 @@ def stats_table(
 
 def _asked_for(rows: Sequence[Figures]) -> Iterator[Column]:
     """Quantiles, what a cast loses, how zeros are arranged, singular values."""
-    quantiles: list[Mapping[float, float]] = [row.tensor.quantiles if row.tensor else {} for row in rows]
-    for share in max(quantiles, key=len, default=dict[float, float]()):
+    quantiles = [row.quantiles for row in rows]
+    for share in max(quantiles, key=len, default=()):
         yield _column(f"q{share:g}", [_number(of.get(share)) for of in quantiles])
     if any(row.lost for row in rows):
         for at, title in enumerate(("overflow", "vanish")):
