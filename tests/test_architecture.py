@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "live",
         "matching",
         "loading",
+        "verifying",
     ),
     ("views",),
     ("cli", "web", "__main__"),
