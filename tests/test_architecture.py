@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "live",
         "matching",
         "loading",
+        "verifying",
     ),
     ("views",),
     ("cli", "web", "__main__"),

@@ -20,6 +20,14 @@ class Limits:
     """Levels of nesting: of a pickle's containers, of modules in modules."""
     members: int = 10_000_000
     """Members of an archive."""
+    opcodes: int = 200_000_000
+    """Operations of one pickle that `check` follows."""
+    nested: int = 8
+    """Archives in archives, and pickles in pickles, that `check` looks into."""
+    unpacked_bytes: int = 2**36
+    """What one compressed stream may unpack to."""
+    ratio: int = 2_000
+    """How many times longer than itself it may become, where that is more than 16 MiB; deflate reaches 1,032."""
 
 
 DEFAULT_LIMITS = Limits()

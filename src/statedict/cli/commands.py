@@ -15,7 +15,7 @@ COMMANDS = {
     "tree": "The hierarchy: modules, shapes, parameters, bytes; repeated blocks folded.",
     "ls": "The tensors as a flat table, as JSON or as CSV.",
     "stats": "Min, max, mean, norms, zeros, NaN of tensors and modules.",
-    "check": "What may be wrong: NaN, dead channels, exploded weights, ...",
+    "check": "What may be wrong: code that would run, NaN, dead channels, ...",
     "hash": "Digests of tensors, modules and the whole; manifests.",
     "diff": "What changed between two checkpoints, down to the last bit.",
     "match": "Why a checkpoint does not load into a model, and what would make it.",

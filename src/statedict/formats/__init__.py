@@ -188,6 +188,11 @@ def read(source: Source, limits: Limits, name: str | None = None) -> Index:
     return claims[0].reader().read(source, limits)
 
 
+def is_called_so(name: str) -> bool:
+    """Whether a file's name ends as one of the formats' usually does."""
+    return any(name.lower().endswith(suffix) for entry in FORMATS for suffix in entry.suffixes)
+
+
 def entered(source: Source, key: str | None) -> tuple[Source, str | None]:
     """The folder that `key` begins with, and the rest of it, where weights lie only in the folders of a folder."""
     while key and isinstance(source, Folder) and not _claims(source, b""):
