@@ -1,12 +1,13 @@
 """What a page shows of two checkpoints: the diff folded to what changed, the match and rules that a person changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from statedict.engine import Progress
+from statedict.errors import PatternError
 from statedict.narrow import is_dict, is_list
 from statedict.ops.diff.result import Diff, merged
-from statedict.ops.making import rule_of
+from statedict.ops.making import MakeRule, rule_of
 from statedict.ops.match.revising import Revision, revised
 from statedict.views.diff import about, label_of
 from statedict.views.diff_tree import Shown, tree_of
@@ -46,21 +47,25 @@ class Pair:
 
     def revised(self, rows: Any) -> dict[str, Any]:
         """What the rules of a page make: of each how many tensors, or why none; and what is left. Reads nothing."""
-        rules = [rule_of(_row(row)) for row in rows] if is_list(rows) else []
-        return revision_fields(revised(rules, self.first.model, self.second.model))
+        rules = [_rule(row) for row in rows] if is_list(rows) else []
+        known = [rule for rule in rules if isinstance(rule, MakeRule)]
+        return revision_fields(rules, revised(known, self.first.model, self.second.model))
 
 
-def _row(row: Any) -> Any:
-    return {key: value for key, value in row.items() if key != "tensors"} if is_dict(row) else row
+def _rule(row: Any) -> MakeRule | str:
+    """The rule that a row of the page says, or what is wrong with it."""
+    try:
+        return rule_of({key: value for key, value in row.items() if key != "tensors"} if is_dict(row) else row)
+    except PatternError as error:
+        return str(error)
 
 
-def revision_fields(found: Revision) -> dict[str, Any]:
-    """A revision as JSON has it."""
+def revision_fields(rules: Iterable[MakeRule | str], found: Revision) -> dict[str, Any]:
+    """What rules make as JSON has it; those that are none are told in their places."""
+    known = iter(found.rules)
+    told = [(0, rule) if isinstance(rule, str) else next(known)[1:] for rule in rules]
     return plain({
-        "rules": [
-            {**each.rule.table(), "tensors": each.tensors, **({"error": each.error} if each.error else {})}
-            for each in found.rules
-        ],
+        "rules": [{"tensors": count, **({"error": error} if error else {})} for count, error in told],
         "made": found.made,
         "kept": found.kept,
         "missing": found.missing,
@@ -96,6 +101,7 @@ def _line(shown: Shown, numbers: Sequence[Mapping[str, int]]) -> dict[str, Any]:
         "indent": len(shown.label) - len(shown.label.lstrip(" ")),
         "sign": shown.sign,
         "tensor": shown.is_tensor,
+        "same": all(row.is_same for row in shown.rows),
         "tensors": len(shown.rows),
         "about": about(shown, wide=True),
         "at": [[numbers[0].get(row.name), numbers[1].get(row.new_name)] for row in shown.rows[:_MOST_NAMES]],

@@ -3,8 +3,9 @@
 import { command, failure, fill, h } from "./dom.js";
 import { counted, exact, nameText, number, percent, quoted, shape, shortened, size } from "./text.js";
 
-const SIGNS = { "+": "added", "-": "removed", "~": "changed", "": "the same" };
+const SIGNS = { "+": "added", "-": "removed", "~": "changed", "=": "same", "": "holds" };
 const MOST = 400;
+const MOST_LINES = 5000;
 
 // A pane that begins a job of the server's when it is first seen, and shows how far it is.
 class Pane {
@@ -56,25 +57,34 @@ function said(value) {
 }
 
 function diffTable(lines, select) {
-  const head = ["", "name", "type", "shape", "changed", "rel L2", "cosine", "evidence"].map((title) => h("th", { scope: "col" }, title || h("span", { class: "unseen" }, "what")));
-  const rows = lines.slice(0, 5000).map((line) => {
-    const [first] = line.at;
-    const goes = first && (first[0] !== null || first[1] !== null);
-    const name = h("bdi", {}, shortened(line.label.trim() || "(all)", 120));
-    const label = goes && line.tensor ? h("button", { type: "button", class: "link", onclick: () => (first[0] !== null ? select(0, first[0]) : select(1, first[1])) }, name) : name;
-    const cell = h("th", { scope: "row", class: "name" }, label);
-    cell.style.paddingLeft = `${8 + line.indent * 8}px`;
-    const moved = line.relative === undefined ? null : h("span", { class: "moved", "aria-hidden": "true" });
-    if (moved) moved.style.width = `${Math.max(2, 44 * (1 - Math.log(Math.min(1, Math.max(1e-6, line.relative))) / Math.log(1e-6)))}px`;
-    return h("tr", { class: line.sign === "" ? "same" : line.tensor ? "tensor" : "module" },
-      h("td", { class: `sign sign-${SIGNS[line.sign]?.replace(" ", "-")}` }, h("span", { "aria-hidden": "true" }, line.sign || "="), h("span", { class: "unseen" }, SIGNS[line.sign])),
-      cell, h("td", {}, line.dtype ?? ""), h("td", { class: "shape" }, line.shape ?? ""),
-      h("td", { class: "number" }, line.changed === undefined ? "" : percent(line.changed)),
-      h("td", { class: "number" }, moved, line.relative === undefined ? "" : number(line.relative, 3)),
-      h("td", { class: "number" }, line.cosine === undefined || line.cosine === null ? "" : line.cosine > 0.9999 && line.cosine < 1 ? `1−${number(1 - line.cosine, 1)}` : number(line.cosine)),
-      h("td", { class: "about" }, shortened(line.about, 300)));
-  });
-  return h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "Table of changes" }, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
+  const head = [h("span", { class: "unseen" }, "what"), "name", "changed", "relative L2", "cosine"];
+  const rows = lines.slice(0, MOST_LINES).map((line) => diffRow(line, select));
+  return h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "Table of changes" },
+    h("table", { class: "changes" }, h("thead", {}, h("tr", {}, head.map((title) => h("th", { scope: "col" }, title)))), h("tbody", {}, rows)));
+}
+
+// One line: what it is called and what it is, how far it moved, and below its name what kind of change that is.
+function diffRow(line, select) {
+  const sign = line.sign || (line.same ? "=" : "");
+  const [first] = line.at;
+  const name = h("bdi", {}, shortened(line.label.trim() || "(all)", 120));
+  const go = () => (first[0] !== null ? select(0, first[0]) : select(1, first[1]));
+  const goes = line.tensor && first && (first[0] !== null || first[1] !== null);
+  const about = [line.shape, line.dtype].filter(Boolean).join(" ");
+  const cell = h("th", { scope: "row", class: "name" },
+    goes ? h("button", { type: "button", class: "link", onclick: go }, name) : name,
+    about ? h("span", { class: "what" }, about) : null,
+    line.about ? h("span", { class: "about" }, shortened(line.about, 400)) : null);
+  cell.style.paddingLeft = `${8 + line.indent * 8}px`;
+  const moved = line.relative === undefined ? null : h("span", { class: "moved", "aria-hidden": "true" });
+  if (moved) moved.style.width = `${Math.max(2, 40 * (1 - Math.log(Math.min(1, Math.max(1e-6, line.relative))) / Math.log(1e-6)))}px`;
+  const cosine = line.cosine === undefined || line.cosine === null ? "" : line.cosine > 0.9999 && line.cosine < 1 ? `1−${number(1 - line.cosine, 1)}` : number(line.cosine);
+  return h("tr", { class: line.same ? "same" : line.tensor ? "tensor" : "module" },
+    h("td", { class: `sign sign-${SIGNS[sign]}` }, h("span", { "aria-hidden": "true" }, sign), h("span", { class: "unseen" }, SIGNS[sign])),
+    cell,
+    h("td", { class: "number" }, line.changed === undefined ? "" : percent(line.changed)),
+    h("td", { class: "number" }, moved, line.relative === undefined ? "" : number(line.relative, 3)),
+    h("td", { class: "number" }, cosine));
 }
 
 export function matchPane(models, source, { select }) {

@@ -201,7 +201,7 @@ function histogram(found) {
 // Whether a tensor is a convolution's kernel of small pictures.
 function isKernel(model, at) {
   const { shape: sizes } = model.spec(at);
-  return sizes.length === 4 && sizes[2] * sizes[3] > 1 && sizes[2] <= 64 && sizes[3] <= 64 && /Conv/.test(model.owner(at));
+  return sizes.length === 4 && sizes[2] > 1 && sizes[3] > 1 && sizes[2] <= 64 && sizes[3] <= 64 && /Conv/.test(model.owner(at));
 }
 
 // A button for what takes long, gone once it is pressed.
