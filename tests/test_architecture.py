@@ -46,7 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "verifying",
     ),
     ("views",),
-    ("cli", "web", "__main__"),
+    ("cli", "web", "terminal", "__main__"),
 )
 """Each is a file, or a folder, of `src/statedict`. The table of contents, `__init__`, may import from everywhere below
 the last floor; `interop` stands beside the house: see `test_interop_is_reached_only_when_asked_for`."""
@@ -56,6 +56,8 @@ CONTENTS = "__init__"
 FRAMEWORKS = frozenset({"torch", "tensorflow", "keras", "jax", "flax", "dask", "safetensors", "transformers", "onnx"})
 AT_IMPORT = {
     "click": ("cli",),  # the command line is made of it
+    "starlette": ("web",),  # loaded when a page is served
+    "textual": ("terminal",),  # loaded when the terminal explorer begins
     "numpy": (
         "kernels",
         "distribution",

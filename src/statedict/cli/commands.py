@@ -26,6 +26,9 @@ COMMANDS = {
     "shrink": "Take channels out of a whole model, with all that depends on them.",
     "merge": "Make one of several checkpoints, or fold an adapter in.",
     "extract-lora": "What training changed, as a LoRA adapter that PEFT loads.",
+    "explore": "Look at it in the browser: tree, map, heat maps, differences.",
+    "report": "The same as one file to send: tree, map and statistics.",
+    "browse": "Look at it in the terminal: tree, search, statistics, differences.",
     "formats": "What can be read and written, how it is told, and what to install for it.",
 }
 """Every command and what it does in one line. Its module, of the same name, is imported when it is called."""
