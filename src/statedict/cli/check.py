@@ -6,9 +6,10 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
+from statedict.cli.completing import tensor_names
 from statedict.cli.progress import reading_bar
 from statedict.views.check import finding_fields, report_lines
-from statedict.views.documents import rows_document
+from statedict.views.documents import rows_document, schema
 
 if TYPE_CHECKING:
     from statedict.ops.check.finding import Report
@@ -18,7 +19,7 @@ _LEVELS = ("note", "warning", "error")
 
 @click.command(short_help="What may be wrong: NaN, dead channels, exploded weights, ...")
 @checkpoint_options
-@click.argument("pattern", nargs=-1)
+@click.argument("pattern", nargs=-1, shell_complete=tensor_names)
 @click.option("--only", metavar="CHECK", multiple=True, help="Look for this alone; may be given several times.")
 @click.option("--skip", metavar="CHECK", multiple=True, help="Do not look for this; may be given several times.")
 @click.option("--level", type=click.Choice(_LEVELS), default="warning", help="How bad; warning, unless given.")
@@ -46,8 +47,10 @@ def command(
     checkpoint = opened(file, key, format, strip, config_kinds)
     found = _found(checkpoint, pattern, **options)
     if as_json:
-        head = {"file": checkpoint.index.source.name, "format": checkpoint.index.format, "tensors": found.tensors}
-        head |= {"checks": found.checks, **found.counts} | ({"skipped": found.skipped} if found.skipped else {})
+        head = {"schema": schema("check"), "file": checkpoint.index.source.name, "format": checkpoint.index.format}
+        head |= {"tensors": found.tensors, "checks": found.checks, **found.counts} | (
+            {"skipped": found.skipped} if found.skipped else {}
+        )
         output.print_text("".join(rows_document(head, "findings", finding_fields(found.findings))))
     else:
         output.print_lines(report_lines(checkpoint.index.source.name, found, level, output.width()))

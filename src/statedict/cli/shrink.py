@@ -6,13 +6,14 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.completing import PATH
 from statedict.cli.progress import progress_bar
 from statedict.cli.targets import require_new
 from statedict.ops.prune.amounts import Amount
 from statedict.ops.shrink.choosing import CHOICES, SCOPES
 from statedict.ops.shrink.shrinking import shrink
 from statedict.saving import save
-from statedict.views.documents import document
+from statedict.views.documents import document, schema
 from statedict.views.saved import saved_lines
 from statedict.views.shrinking import shrunk_lines
 
@@ -31,7 +32,7 @@ class _AmountType(click.ParamType[Amount]):
 
 @click.command(short_help="Take channels out of a whole model, with all that depends on them.")
 @of_source
-@click.argument("dst")
+@click.argument("dst", type=PATH)
 @click.option(
     "--amount", "-a", type=_AmountType(), metavar="SHARE", help="How many of a layer's channels go: 0.5, or 12."
 )
@@ -64,6 +65,7 @@ def command(
     if as_json:
         output.print_text(
             document(
+                schema=schema("shrink"),
                 path=str(saved.path),
                 layers=[row._asdict() for row in made.layers],
                 parameters=list(made.parameters),
