@@ -92,6 +92,7 @@ def size(folder: str) -> int:
 def test_an_adapter_as_json() -> None:
     found = json.loads(extracted("--json", "--only", "**.weight").out)
     assert found == {
+        "schema": "urn:statedict:extract-lora:1",
         "path": "adapter",
         "files": ["adapter_model.safetensors", "adapter_config.json"],
         "nbytes": size("adapter"),

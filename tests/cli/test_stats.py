@@ -45,7 +45,7 @@ def test_json_has_every_figure(file: str) -> None:
     assert sum(row["histogram"]["counts"]) == 9
     document = json.loads(run("stats", file, "--json").out)
     assert document["total"]["nan"] == 1
-    assert list(document) == ["file", "format", "total", "tensors"]
+    assert list(document) == ["schema", "file", "format", "total", "tensors"]
 
 
 def test_modules(file: str) -> None:
@@ -171,7 +171,7 @@ def test_shares_that_a_cast_loses(file: str) -> None:
 
 def test_total(file: str) -> None:
     document = json.loads(run("stats", file, "--total", "--histogram", "--json").out)
-    assert list(document) == ["file", "format", "total"]
+    assert list(document) == ["schema", "file", "format", "total"]
     assert sum(document["total"]["histogram"]["counts"]) == document["total"]["numel"] - 3
     assert run("stats", file, "--total").out.split("\n")[1].startswith("(all)")
     assert run("stats", file, "--total", "--csv").out.count("\n") == 2

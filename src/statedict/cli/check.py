@@ -6,9 +6,10 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
+from statedict.cli.completing import tensor_names
 from statedict.cli.progress import reading_bar
 from statedict.views.check import finding_fields, report_lines
-from statedict.views.documents import rows_document
+from statedict.views.documents import rows_document, schema
 
 if TYPE_CHECKING:
     from statedict.ops.check.finding import Finding, Report
@@ -18,7 +19,7 @@ _LEVELS = ("note", "warning", "error")
 
 @click.command(short_help="What may be wrong: code that would run, NaN, dead channels, ...")
 @checkpoint_options
-@click.argument("pattern", nargs=-1)
+@click.argument("pattern", nargs=-1, shell_complete=tensor_names)
 @click.option("--only", metavar="CHECK", multiple=True, help="Look for this alone; may be given several times.")
 @click.option("--skip", metavar="CHECK", multiple=True, help="Do not look for this; may be given several times.")
 @click.option("--level", type=click.Choice(_LEVELS), default="warning", help="How bad; warning, unless given.")
@@ -61,7 +62,7 @@ def command(
 
         output.print_text(sarif(found))
     elif as_json:
-        head = {"file": checked.name, "format": checked.format, "tensors": found.tensors}
+        head = {"schema": schema("check"), "file": checked.name, "format": checked.format, "tensors": found.tensors}
         head |= {"grade": found.grade} if found.grade is not None else {}
         head |= {"checks": found.checks, **found.counts} | ({"skipped": found.skipped} if found.skipped else {})
         output.print_text("".join(rows_document(head, "findings", finding_fields(found.findings))))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from statedict import formats
+from statedict.cli.completing import PATH, format_names, module_names, tensor_names
 from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS
@@ -98,7 +99,7 @@ def checkpoint_options(function: F) -> F:
     function = _strip(function)
     function = click.option("--config-kinds", is_flag=True, help=kinds)(function)
     function = _key(function)
-    return click.argument("file")(function)
+    return click.argument("file", type=PATH)(function)
 
 
 def of_checkpoint(function: Callable[..., R]) -> Callable[..., R]:
@@ -123,7 +124,7 @@ def of_source(function: Callable[..., R]) -> Callable[..., R]:
     def command(src: str, key: str | None, format: str | None, strip: bool, **options: Any) -> R:
         return function(opened(src, key, format, strip), **options)
 
-    return reading_options(click.argument("src")(command))
+    return reading_options(click.argument("src", type=PATH)(command))
 
 
 def threads_option(function: F) -> F:
@@ -135,7 +136,7 @@ def threads_option(function: F) -> F:
 def choosing_options(function: F) -> F:
     """A command's function with the argument PATTERN, of which there may be many, and the option `--where`."""
     where = click.option("--where", metavar="CONDITION", help="Keep those it holds for: 'ndim == 4 and numel > 1e6'.")
-    return click.argument("pattern", nargs=-1)(where(function))
+    return click.argument("pattern", nargs=-1, shell_complete=tensor_names)(where(function))
 
 
 def printing_options(function: F) -> F:
@@ -153,7 +154,8 @@ def printing_options(function: F) -> F:
 
 
 def _format(function: F, file: str = "FILE") -> F:
-    return click.option("--format", metavar="NAME", help=f"Read {file} as this format instead of telling it.")(function)
+    text = f"Read {file} as this format instead of telling it."
+    return click.option("--format", metavar="NAME", shell_complete=format_names, help=text)(function)
 
 
 def _strip(function: F) -> F:
@@ -162,7 +164,8 @@ def _strip(function: F) -> F:
 
 
 def _key(function: F) -> F:
-    return click.option("--key", metavar="NAME", help="Take only this part of it: a module, by its name.")(function)
+    text = "Take only this part of it: a module, by its name."
+    return click.option("--key", metavar="NAME", shell_complete=module_names, help=text)(function)
 
 
 _opened: list[Checkpoint] = []

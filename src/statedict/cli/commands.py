@@ -3,13 +3,16 @@
 import importlib
 import os
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from statedict.cli.output import print_text
 from statedict.errors import StatedictError
 from statedict.views.lines import one_line
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "tree": "The hierarchy: modules, shapes, parameters, bytes; repeated blocks folded.",
@@ -47,6 +50,12 @@ class Commands(click.Group):
             return None
         return importlib.import_module(f"statedict.cli.{cmd_name.replace('-', '_')}").command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=said) for name, said in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -54,6 +63,8 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if ctx.resilient_parsing:  # a shell asks what may come next, and wants no opinion
+            return super().resolve_command(ctx, args)
         if args and args[0] not in COMMANDS and os.path.exists(args[0]):  # noqa: PTH110 - no Path for one question
             ctx.fail(f"`{args[0]}` is a file; say what to do with it: `statedict tree {args[0]}`")
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.completing import PATH
 from statedict.cli.targets import overflow_option, require_new, write, writing_options
 from statedict.editing import type_named
 from statedict.index import shown
@@ -14,7 +15,7 @@ from statedict.views.numbers import counted
 
 @click.command(short_help="The same in another format, element type or number of files.")
 @of_source
-@click.argument("dst")
+@click.argument("dst", type=PATH)
 @click.option("--dtype", metavar="NAME", help="Cast all floating point tensors: bf16, f16, f32, ...")
 @overflow_option
 @writing_options

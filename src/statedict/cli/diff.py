@@ -7,9 +7,10 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import opened
+from statedict.cli.completing import PATH, tensor_names
 from statedict.cli.progress import reading_bar
 from statedict.views.diff import diff_lines, title
-from statedict.views.documents import plain, rows_document
+from statedict.views.documents import plain, rows_document, schema
 
 if TYPE_CHECKING:
     from statedict.ops.diff.result import Diff
@@ -20,9 +21,9 @@ _OF_GIT = (7, 9)
 
 
 @click.command(short_help="What changed between two checkpoints, down to the last bit.")
-@click.argument("a")
-@click.argument("b", required=False)
-@click.argument("pattern", nargs=-1)
+@click.argument("a", type=PATH)
+@click.argument("b", required=False, type=PATH)
+@click.argument("pattern", nargs=-1, shell_complete=tensor_names)
 @click.option("--names-only", is_flag=True, help="Compare names, shapes and types; read no weights.")
 @click.option("--tensors-only", is_flag=True, help="Leave out metadata, kinds and attributes of modules.")
 @click.option("--exact", is_flag=True, help="The same bits, or different: -0 is not 0, nor one NaN another.")
@@ -57,7 +58,7 @@ def command(a: str, b: str | None, pattern: tuple[str, ...], by_git: bool, as_js
     found = _found(a, b, pattern, options)
     if as_json:
         described = [{"name": name, "before": plain(old), "after": plain(new)} for name, old, new in found.described]
-        head = {"a": shown[0], "b": shown[1], **found.head(), "described": described}
+        head = {"schema": schema("diff"), "a": shown[0], "b": shown[1], **found.head(), "described": described}
         output.print_text("".join(rows_document(head, "tensors", (row.fields() for row in found.changes))))
     else:
         lines = diff_lines(found, output.width(), top=options["top"])

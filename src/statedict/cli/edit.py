@@ -7,6 +7,7 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.completing import PATH
 from statedict.cli.targets import format_in_place, overflow_option, require_new, write, writing_options
 from statedict.editing import EDITS, Edit, edited, edits_of
 from statedict.narrow import is_tuple
@@ -29,7 +30,7 @@ class _Ordered(click.Command):
 
 @click.command(cls=_Ordered, short_help="The same with other names, types, tensors or metadata.")
 @of_source
-@click.argument("dst", required=False)
+@click.argument("dst", required=False, type=PATH)
 @click.option("--rename", multiple=True, metavar="PATTERN=NAME", help="Name tensors: 'module.**=**', '**=model.**'.")
 @click.option("--drop", multiple=True, metavar="PATTERN", help="Leave these tensors out.")
 @click.option("--keep", multiple=True, metavar="PATTERN", help="Leave all but these tensors out.")

@@ -8,9 +8,10 @@ import click
 from statedict.adapters import save_adapter
 from statedict.cli import output
 from statedict.cli.checkpoint import opened
+from statedict.cli.completing import PATH
 from statedict.cli.progress import progress_bar
 from statedict.ops.lora.extraction import METADATA, extract_lora
-from statedict.views.documents import document
+from statedict.views.documents import document, schema
 from statedict.views.lines import Line
 from statedict.views.numbers import counted
 from statedict.views.saved import energy_table, saved_lines
@@ -22,9 +23,9 @@ _FEW = 3
 
 
 @click.command(short_help="What training changed, as a LoRA adapter that PEFT loads.")
-@click.argument("tuned")
-@click.argument("base")
-@click.argument("target", metavar="DST")
+@click.argument("tuned", type=PATH)
+@click.argument("base", type=PATH)
+@click.argument("target", metavar="DST", type=PATH)
 @click.option("--rank", "-r", type=int, default=16, show_default=True, help="How many rows and columns it keeps.")
 @click.option("--only", metavar="PATTERN", multiple=True, help="Leave out weights whose names fit none of these.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random directions that it starts from.")
@@ -47,7 +48,11 @@ def command(
         saved = save_adapter(adapter, target, verify=verify, progress=progress)
     said = json.loads(adapter.metadata[METADATA])
     if as_json:
-        output.print_text(document(path=str(saved.path), files=saved.files, nbytes=saved.nbytes, **said))
+        output.print_text(
+            document(
+                schema=schema("extract-lora"), path=str(saved.path), files=saved.files, nbytes=saved.nbytes, **said
+            )
+        )
         return
     output.print_lines(energy_table(said["energy"], output.width()))
     lines = saved_lines(saved, f"adapter of rank {rank} for {counted(len(said['energy']), 'module')}")

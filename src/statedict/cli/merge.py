@@ -7,6 +7,7 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import opened
+from statedict.cli.completing import PATH
 from statedict.cli.progress import progress_bar
 from statedict.ops.lora.folding import fold_lora
 from statedict.ops.merge.merging import merge
@@ -32,7 +33,7 @@ def _number(text: str) -> Setting:
 
 
 @click.command(short_help="Make one of several checkpoints, or fold an adapter in.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE... DST")
+@click.argument("files", nargs=-1, required=True, metavar="FILE... DST", type=PATH)
 @click.option("--method", "-m", metavar="NAME", help=f"How: {', '.join(METHODS)}. Linear unless given.")
 @click.option("--base", metavar="FILE", help="What the others were trained from, for all but linear and slerp.")
 @click.option(

@@ -8,6 +8,7 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, of_source, opened
+from statedict.cli.completing import PATH, tensor_names
 from statedict.cli.progress import progress_bar, reading_bar
 from statedict.cli.targets import require_new, write, writing_options
 from statedict.errors import StatedictError
@@ -51,8 +52,8 @@ def _amount(text: str) -> Amount:
 
 @click.command(short_help="The same with exactly so many weights zero, by magnitude, N:M, slices, ...")
 @of_source
-@click.argument("dst")
-@click.argument("pattern", nargs=-1)
+@click.argument("dst", type=PATH)
+@click.argument("pattern", nargs=-1, shell_complete=tensor_names)
 @click.option(
     "--amount",
     "-a",

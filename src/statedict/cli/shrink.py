@@ -6,13 +6,14 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.completing import PATH
 from statedict.cli.progress import progress_bar
 from statedict.cli.targets import require_new
 from statedict.ops.prune.amounts import Amount
 from statedict.ops.shrink.choosing import CHOICES, SCOPES
 from statedict.ops.shrink.shrinking import Shrunk, shrink
 from statedict.saving import save
-from statedict.views.documents import document
+from statedict.views.documents import document, schema
 from statedict.views.saved import saved_lines
 from statedict.views.shrinking import shrunk_lines
 
@@ -39,7 +40,7 @@ def _sizes(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -
 
 @click.command(short_help="Take channels out of a whole model, with all that depends on them.")
 @of_source
-@click.argument("dst")
+@click.argument("dst", type=PATH)
 @click.option(
     "--amount", "-a", type=_AmountType(), metavar="SHARE", help="How many of a layer's channels go: 0.5, or 12."
 )
@@ -77,7 +78,7 @@ def command(
     with progress_bar("shrinking") as progress:
         saved = save(made.model, dst, whole=whole, verify=verify, progress=progress)
     if as_json:
-        output.print_text(document(path=str(saved.path), **_fields(made)))
+        output.print_text(document(schema=schema("shrink"), path=str(saved.path), **_fields(made)))
         return
     output.print_lines([*shrunk_lines(made, output.width()), []])
     output.print_lines(saved_lines(saved, "a whole model" if whole else "its tensors"))

@@ -13,7 +13,7 @@ from statedict.cli.checkpoint import Checkpoint, choosing_options, of_checkpoint
 from statedict.cli.progress import reading_bar
 from statedict.plan import Plan
 from statedict.views import numbers
-from statedict.views.documents import document, rows_document
+from statedict.views.documents import document, rows_document, schema
 from statedict.views.figures import FIGURES, Figures, comma_separated, figure_fields, figures_of, module_figures
 from statedict.views.parquet import parquet, require_pyarrow
 from statedict.views.plot import SUFFIXES, plot, require_matplotlib
@@ -96,10 +96,12 @@ def command(
     if as_csv:
         output.print_text(comma_separated(rows, histogram=histogram))
     elif as_json and total:
-        output.print_text(document(**head))
+        output.print_text(document(schema=schema("stats"), **head))
     elif as_json:
         fields = (figure_fields(row, histogram=histogram) for row in rows)
-        output.print_text("".join(rows_document(head, "modules" if modules else "tensors", fields)))
+        output.print_text(
+            "".join(rows_document({"schema": schema("stats"), **head}, "modules" if modules else "tensors", fields))
+        )
     elif lines:
         output.print_text("".join(f"{line}\n" for line in lines))
     else:

@@ -105,6 +105,7 @@ FORMATS = (
         inside=(("", ".gguf"),),
     ),
     Format("onnx", "onnx", ((0, b"\x08"),), (".onnx",), "ONNX"),
+    Format("tflite", "tflite", ((4, b"TFL3"),), (".tflite",), "TensorFlow Lite, now LiteRT"),
     Format("npz", "npz", _ZIP, (".npz",), "`numpy.savez`", writes=True),
     Format("npy", "npy", ((0, b"\x93NUMPY"),), (".npy",), "`numpy.save`"),
     Format("keras", "keras", _KERAS, (".keras",), "Keras 3's `model.save`", extra="hdf5"),
