@@ -7,6 +7,7 @@ import click
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
 from statedict.cli.progress import reading_bar
+from statedict.cli.running import running_options
 from statedict.views.check import finding_fields, report_lines
 from statedict.views.documents import rows_document
 
@@ -27,6 +28,7 @@ _LEVELS = ("note", "warning", "error")
     "--threads", type=click.IntRange(min=1), metavar="N", help="As many as there are processors, unless given."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all findings.")
+@running_options
 def command(
     file: str,
     pattern: tuple[str, ...],
