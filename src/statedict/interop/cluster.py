@@ -6,6 +6,7 @@ What runs there needs statedict, and the files or stores at the same paths or UR
 import asyncio
 import contextlib
 import itertools
+import pickle
 from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future
 from functools import partial
@@ -61,14 +62,14 @@ class DaskCluster(Cluster):
         return self._submitted(place, function, *arguments)
 
     def _submitted(self, place: str | None, fn: Callable[..., R], *args: Any, **kwargs: Any) -> "Future[R]":
-        return _Awaited(self, None if place is None else self._of(place), partial(fn, *args, **kwargs))
+        return _Awaited(self, None if place is None else self._of(place), pickle.dumps(partial(fn, *args, **kwargs)))
 
-    def started(self, task: Callable[[], Any], worker: str | None) -> Any:
-        """The client's future of a task, by preference on a worker."""
+    def started(self, task: bytes, worker: str | None) -> Any:
+        """The future of a pickled task, by preference on a worker. The scheduler does not open what the task reads."""
         by_preference = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
         key = f"statedict-{id(self):x}-{next(self._numbers)}"
         with self.told():
-            return self._client.submit(task, pure=False, retries=_RETRIES, key=key, **by_preference)
+            return self._client.submit(_done, task, pure=False, retries=_RETRIES, key=key, **by_preference)
 
     def is_there(self, worker: str) -> bool:
         """Whether the scheduler knows a worker still."""
@@ -108,10 +109,15 @@ class DaskCluster(Cluster):
             self._client.close(timeout=2)
 
 
+def _done(task: bytes) -> Any:
+    """What a worker does."""
+    return pickle.loads(task)()  # noqa: S301 - the client's own, as all that a worker is sent
+
+
 class _Awaited(Future[R]):
     """A task on a cluster as a future of the standard library, of which only the result is asked."""
 
-    def __init__(self, cluster: DaskCluster, worker: str | None, task: Callable[[], R]) -> None:
+    def __init__(self, cluster: DaskCluster, worker: str | None, task: bytes) -> None:
         super().__init__()
         self._cluster, self._worker, self._task = cluster, worker, task
         self._remote = cluster.started(task, worker)

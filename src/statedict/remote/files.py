@@ -161,7 +161,7 @@ class RemoteFolder(Folder):
         try:
             self.names = tuple(sorted(PATIENCE.until_done(lambda: store.names(url), self.name)))
         except Missing as error:
-            raise ReadError(f"{self.name}: cannot be opened: {error or 'no such file or folder'}") from None
+            raise ReadError(f"{self.name}: cannot be opened: {str(error) or 'no such file or folder'}") from None
 
     @classmethod
     def of_file(cls, url: str, store: Store) -> "RemoteFolder":
@@ -212,7 +212,7 @@ def opened(url: str, store: Store) -> RemoteSource:
     try:
         found = PATIENCE.until_done(lambda: store.open(url, AHEAD), shown_url(url))
     except Missing as error:
-        raise ReadError(f"{shown_url(url)}: cannot be opened: {error or 'no such file'}") from None
+        raise ReadError(f"{shown_url(url)}: cannot be opened: {str(error) or 'no such file'}") from None
     except NoRanges:
         raise no_ranges(url) from None
     return RemoteSource(url, store, found.version, found.head)

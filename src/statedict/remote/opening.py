@@ -44,7 +44,7 @@ def _downloaded(url: str) -> FileSource:
         PATIENCE.until_done(lambda: store.download(url, path), name)
         source = FileSource(path)
     except Missing as error:
-        raise ReadError(f"{name}: cannot be opened: {error or 'no such file'}") from None
+        raise ReadError(f"{name}: cannot be opened: {str(error) or 'no such file'}") from None
     finally:
         Path(path).unlink()  # what is open stays
     source.name = name
