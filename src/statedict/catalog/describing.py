@@ -21,7 +21,7 @@ from statedict.tree import reading
 from statedict.tree.build import build
 
 _SAMPLES = 64
-"""Elements of which one bit each is kept, to tell tensors that are close."""
+"""Elements that are kept to tell tensors that are close, and how close."""
 _STRIDE = 16
 _HARMLESS = ("torch.", "numpy.", "collections.", "builtins.", "ml_dtypes.", "argparse.Namespace", "pathlib.")
 _BUILTIN_DANGERS = ("builtins.eval", "builtins.exec", "builtins.getattr", "builtins.__import__", "builtins.compile")
@@ -74,7 +74,7 @@ def _add(described: Described, position: int, place: Place, *, prints: bool) -> 
         described.tensors.append(
             (
                 *(position, name, info.dtype.name, shape, info.numel, info.nbytes, entry.role, entry.owner.kind),
-                *(digests.get(name), _sketch(info) if prints else None),
+                *(digests.get(name), *(_sketch(info) if prints else (None, None))),
             )
         )
     described.dangers.extend((position, name) for name in sorted(_dangers(index)))
@@ -153,20 +153,21 @@ def _opaque(value: Any, depth: int) -> Iterator[Opaque]:
         yield from _opaque(each, depth + 1)
 
 
-def _sketch(info: TensorInfo) -> int | None:
-    """64 bits of a tensor of numbers: of elements from its middle, which are above the median of these.
+def _sketch(info: TensorInfo) -> tuple[int, list[float]] | tuple[None, None]:
+    """64 elements from the middle of a tensor of numbers, and as bits which of them are above their median.
 
-    Tensors that were trained on from one another share nearly all, others half of them. None where there are too few.
+    Tensors that were trained on from one another share nearly all bits, others half. None where there are too few.
     """
     import numpy as np
 
     if info.extent is None or info.numel < _SAMPLES or not info.dtype.is_floating_point or info.dtype.bits < 8:
-        return None
+        return None, None
     if info.encoding.parts or info.dtype.block_bytes or not is_contiguous(info):
-        return None
+        return None, None
     stride = min(_STRIDE, info.numel // _SAMPLES)
     start = (info.numel - _SAMPLES * stride) // 2
     values = reading.read(run(info, start, start + _SAMPLES * stride))[::stride].astype("f4")
     if not np.isfinite(values).all() or values.min() == values.max():
-        return None
-    return int.from_bytes(np.packbits(values > np.median(values)).tobytes(), "little")
+        return None, None
+    bits = int.from_bytes(np.packbits(values > np.median(values)).tobytes(), "little")
+    return bits, values.tolist()

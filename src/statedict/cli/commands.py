@@ -26,6 +26,7 @@ COMMANDS = {
     "shrink": "Take channels out of a whole model, with all that depends on them.",
     "merge": "Make one of several checkpoints, or fold an adapter in.",
     "extract-lora": "What training changed, as a LoRA adapter that PEFT loads.",
+    "catalog": "What a zoo of models holds: duplicates, lineage, dangers; SQL.",
     "formats": "What can be read and written, how it is told, and what to install for it.",
 }
 """Every command and what it does in one line. Its module, of the same name, is imported when it is called."""

@@ -1,6 +1,7 @@
 """Where a command's work is done, and what it would come to: `--dask` and `--plan`, for commands that read all."""
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import wraps
 from typing import Any
 
@@ -14,9 +15,20 @@ def running_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """A command's function that is given the `executor` that `--dask` names, and that `--plan` only rehearses."""
 
     @wraps(function)
-    def command(*arguments: Any, dask: str | None, plan: bool, **options: Any) -> Any:
+    def command(*arguments: Any, plan: bool, executor: Executor | None, **options: Any) -> Any:
         if plan:
             return _planned(lambda: function(*arguments, executor=Rehearsal(), **options))
+        return function(*arguments, executor=executor, **options)
+
+    told = click.option("--plan", is_flag=True, help="Say what would be read and written, and how long it takes.")
+    return cluster_option(told(command))
+
+
+def cluster_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command's function that is given the `executor` that `--dask` names, or None."""
+
+    @wraps(function)
+    def command(*arguments: Any, dask: str | None, **options: Any) -> Any:
         if dask is None:
             return function(*arguments, executor=None, **options)
         from statedict.interop.cluster import DaskCluster
@@ -25,8 +37,7 @@ def running_options(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*arguments, executor=executor, **options)
 
     where = "Have the workers of a Dask cluster do it: tcp://127.0.0.1:8786."
-    told = click.option("--plan", is_flag=True, help="Say what would be read and written, and how long it takes.")
-    return click.option("--dask", metavar="ADDRESS", help=where)(told(command))
+    return click.option("--dask", metavar="ADDRESS", help=where)(command)
 
 
 def _planned(run: Callable[[], Any]) -> int:

@@ -37,7 +37,8 @@ class HttpStore:
     def names(self, url: str) -> list[str]:
         with faults(url):
             fs, path = self._file_system(url)
-            links = [link[len(path) :] for link in fs.ls(path, detail=False) if link.startswith(path)]
+            base = path.rstrip("/") + "/"
+            links = [link[len(base) :] for link in fs.ls(base, detail=False) if link.startswith(base)]
         names = [unquote(link.split("?")[0]) for link in links]
         direct = sorted({name for name in names if name and "/" not in name.rstrip("/")})
         if not direct:
