@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "statedict"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "accelerator", "amounts", "extras", "dtypes", "limits", "collector", "narrow", "tuples", "_version"),
-    ("source", "index", "opaque", "plan"),
+    ("source", "index", "opaque", "plan", "remote", "executors"),
     ("formats",),
     ("expressions", "tree"),
     (
@@ -30,6 +30,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "opening",
+        "planning",
+        "catalog",
         "arrays",
         "configured",
         "writing",
@@ -53,7 +55,12 @@ the last floor; `interop` stands beside the house: see `test_interop_is_reached_
 BESIDE = "interop"
 CONTENTS = "__init__"
 
-FRAMEWORKS = frozenset({"torch", "tensorflow", "keras", "jax", "flax", "dask", "safetensors", "transformers", "onnx"})
+FRAMEWORKS = frozenset(
+    {
+        *("torch", "tensorflow", "keras", "jax", "flax", "safetensors", "transformers", "onnx"),
+        *("dask", "distributed", "fsspec", "aiohttp", "s3fs", "huggingface_hub"),
+    }
+)
 AT_IMPORT = {
     "click": ("cli",),  # the command line is made of it
     "starlette": ("web",),  # loaded when a page is served

@@ -8,11 +8,12 @@ import stat
 import threading
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from statedict.errors import FormatError, ReadError
+from statedict.remote.urls import is_url
 
 _FOR_READING = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 """Without waiting for somebody who writes, where it is a pipe."""
@@ -27,6 +28,8 @@ class Source(ABC):
     """What a person calls it: a path, a URL, an archive and its member."""
     size: int
     """Bytes in all."""
+    waits = False
+    """Whether whoever reads it mostly waits, so that several should at a time, and `will_read` what comes next."""
 
     @abstractmethod
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
@@ -48,9 +51,21 @@ class Source(ABC):
         """The outermost source that holds the byte at `offset` unchanged, and where in it."""
         return self, offset
 
+    def needs(self, offset: int, size: int) -> "tuple[Source, int, int]":
+        """The outermost source of a stretch, and from where to where it is read for it."""
+        source, start = self.located(offset)
+        return source, start, start + size
+
+    def will_read(self, ranges: Iterable[tuple[int, int]]) -> None:  # noqa: B027 - most need not
+        """Take note of what this thread reads next, from offsets to ends: a source that waits fetches it at once."""
+
     def identity(self) -> Hashable:
         """Equal for sources that are known to hold the same bytes: two openings of one file."""
         return self
+
+    def parent(self) -> "Folder | None":
+        """The folder that it is in; None where it is in none."""
+        return None
 
     def sibling(self, name: str) -> "Source":
         """The file of that name in the same folder, for formats of several files. Raises FormatError otherwise."""
@@ -75,13 +90,14 @@ class Source(ABC):
 class FileSource(Source):
     """A local file, read by `preadv`, so that nothing is mapped and threads share one descriptor.
 
-    The file opened stays the one that is read when its path is written anew. Raises ReadError when it cannot be opened,
-    and for what is no file: a pipe, of which bytes come only in order, a device.
+    The file opened stays the one that is read when its path is written anew; another process opens none of another
+    `version`. Raises ReadError when it cannot be opened, and for what is no file: a pipe, of which bytes come only in
+    order, a device.
     """
 
-    __slots__ = ("_descriptor", "_modified", "path")
+    __slots__ = ("_descriptor", "_version", "path")
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], version: tuple[int, int] | None = None) -> None:
         self.path = Path(path)
         self.name = os.fspath(path)
         try:
@@ -93,7 +109,10 @@ class FileSource(Source):
             raise ReadError(
                 f"{self.name}: is no file but {_kind(found.st_mode)}; save what comes from it to a file first"
             )
-        self.size, self._modified = found.st_size, found.st_mtime_ns
+        self.size = found.st_size
+        self._version = version or (found.st_size, found.st_mtime_ns)
+        if version is not None:
+            self.require_unchanged()
 
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
         done = 0
@@ -140,16 +159,19 @@ class FileSource(Source):
     def require_unchanged(self) -> None:
         """Nothing, unless somebody has written to the file since it was opened, which is a ReadError."""
         found = os.fstat(self._descriptor)
-        if (found.st_size, found.st_mtime_ns) != (self.size, self._modified):
+        if (found.st_size, found.st_mtime_ns) != self._version:
             raise ReadError(f"{self.name}: has been changed since it was opened; open it again")
 
+    def parent(self) -> "Folder":
+        return Folder(self.path.parent)
+
     def sibling(self, name: str) -> Source:
-        if not _is_plain(name):
+        if not is_plain(name):
             raise FormatError(f"{self.name}: refers to the file `{name}` in another folder, which is not followed")
         return FileSource(self.path.with_name(name))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FileSource, (str(self.path.absolute()),)
+        return FileSource, (str(self.path.absolute()), self._version)
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
@@ -175,20 +197,32 @@ class Folder(Source):
         self.names = tuple(sorted(entry.name + "/" * _is_folder(entry) for entry in entries))
 
     def sibling(self, name: str) -> Source:
-        if not _is_plain(name):
+        if not is_plain(name):
             raise FormatError(f"{self.name}: refers to the file `{name}` in another folder, which is not followed")
         return FileSource(self.path / name)
 
     def folder(self, name: str) -> "Folder":
         """The folder of that name in it."""
-        if not _is_plain(name):
+        if not is_plain(name):
             raise FormatError(f"{self.name}: refers to `{name}` in another folder, which is not followed")
         return Folder(self.path / name)
 
-    def nbytes(self) -> int:
-        """Bytes of all its files; a link that leads nowhere, as an interrupted download leaves it, has none."""
-        files = (self.path / name for name in self.names if not name.endswith("/"))
-        return sum(file.stat().st_size for file in files if file.is_file())
+    def ahead(self, names: Iterable[str]) -> None:
+        """Take note that those files will be opened next, which a remote folder does several at a time."""
+
+    def absent(self, names: Iterable[str]) -> list[str]:
+        """Those names that no file in it has."""
+        here = set(self.names)
+        return [name for name in names if name not in here]
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each of its files, by name; of a link that leads nowhere, as a broken download leaves it, none."""
+        files = {name: self.path / name for name in self.names if not name.endswith("/")}
+        return {name: file.stat().st_size for name, file in files.items() if file.is_file()}
+
+    def at(self, name: str) -> str:
+        """What a person calls the file or folder of that name in it."""
+        return f"{self.path / name}"
 
     def head(self, size: int) -> bytes:
         return b""
@@ -304,6 +338,9 @@ class PartSource(Source):
     def located(self, offset: int) -> tuple[Source, int]:
         return self._extent.source.located(self._extent.offset + offset)
 
+    def needs(self, offset: int, size: int) -> tuple[Source, int, int]:
+        return self._extent.source.needs(self._extent.offset + offset, size)
+
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
         if offset + len(buffer) > self.size:
             raise self.ends_before(offset + len(buffer))
@@ -351,17 +388,21 @@ class Extent(NamedTuple):
 
 
 def source_of(checkpoint: str | os.PathLike[str] | bytes | Source) -> Source:
-    """The file or folder at a path, or the bytes themselves, as a source. Raises ReadError where there is none."""
+    """What lies at a path or URL, or the bytes themselves, as a source. Raises ReadError where there is nothing."""
     if isinstance(checkpoint, Source):
         return checkpoint
     if isinstance(checkpoint, bytes):
         return BytesSource(checkpoint)
     if not os.fspath(checkpoint):
         raise ReadError("an empty path names no checkpoint; name a file or a folder")
+    if is_url(checkpoint):
+        from statedict.remote.opening import remote_source  # which few need
+
+        return remote_source(os.fspath(checkpoint))
     return Folder(checkpoint) if Path(checkpoint).is_dir() else FileSource(checkpoint)
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether it is the name of something in a folder, and no path that leads out of it."""
     return name == Path(name).name != "" and name != ".." and "\0" not in name
 

@@ -87,12 +87,26 @@ _buffers = _Buffers()
 
 def work(unit: Unit) -> list[Any]:
     """What the kernels of a unit say of its pieces, in their order."""
+    _announce(unit)
     values: list[Any] = []
     for direct, some in groupby(unit, _direct):
         reads = list(some)
         found = None if direct is None else direct[0].of_file(direct[1], list(_stretches(reads)))
         values += (value for read in reads for value in _of_read(read)) if found is None else found
     return values
+
+
+def _announce(unit: Unit) -> None:
+    """Let sources that wait fetch all that the unit reads of them at once."""
+    wanted: dict[int, tuple[Source, list[tuple[int, int]]]] = {}
+    for read in unit:
+        beside = (each.beside.extent for each in read.pieces if each.beside is not None)
+        for extent in (read.extent, *beside):
+            source, start, end = extent.source.needs(extent.offset, extent.size)
+            if source.waits:
+                wanted.setdefault(id(source), (source, []))[1].append((start, end))
+    for source, ranges in wanted.values():
+        source.will_read(ranges)
 
 
 def _direct(read: Read) -> tuple[Direct, FileSource] | None:

@@ -8,6 +8,7 @@ from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
 from statedict.cli.completing import tensor_names
 from statedict.cli.progress import reading_bar
+from statedict.cli.running import running_options
 from statedict.views.check import finding_fields, report_lines
 from statedict.views.documents import rows_document, schema
 
@@ -32,6 +33,7 @@ _LEVELS = ("note", "warning", "error")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all findings.")
 @click.option("--sarif", "as_sarif", is_flag=True, help="Print the findings as SARIF 2.1.0, for code scanning.")
+@running_options
 def command(
     file: str,
     pattern: tuple[str, ...],

@@ -13,7 +13,7 @@ from statedict.cli.completing import PATH, format_names, module_names, tensor_na
 from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS
-from statedict.source import Folder, source_of
+from statedict.source import Folder, Source, source_of
 from statedict.tree.rows import Listed, aliases, rows
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ class Checkpoint:
     def size(self) -> int:
         """Bytes of the file, or of all files in the folder."""
         source = self.index.source
-        return source.nbytes() if isinstance(source, Folder) else source.size
+        if isinstance(source, Folder) and source.waits:  # of which only the files of tensors are known
+            return sum(each.size for each in _files(self.index))
+        return sum(source.sizes().values()) if isinstance(source, Folder) else source.size
 
     @cached_property
     def model(self) -> "Module":
@@ -166,6 +168,12 @@ def _strip(function: F) -> F:
 def _key(function: F) -> F:
     text = "Take only this part of it: a module, by its name."
     return click.option("--key", metavar="NAME", shell_complete=module_names, help=text)(function)
+
+
+def _files(index: Index) -> set[Source]:
+    """The files that tensors are in."""
+    extents = (info.extent for info in index.tensors.values())
+    return {extent.source.needs(extent.offset, extent.size)[0] for extent in extents if extent is not None}
 
 
 _opened: list[Checkpoint] = []

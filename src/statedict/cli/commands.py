@@ -32,6 +32,7 @@ COMMANDS = {
     "explore": "Look at it in the browser: tree, map, heat maps, differences.",
     "report": "The same as one file to send: tree, map and statistics.",
     "browse": "Look at it in the terminal: tree, search, statistics, differences.",
+    "catalog": "What a zoo of models holds: duplicates, lineage, dangers; SQL.",
     "formats": "What can be read and written, how it is told, and what to install for it.",
 }
 """Every command and what it does in one line. Its module, of the same name, is imported when it is called."""

@@ -268,7 +268,7 @@ def _unknown(source: Source, head: bytes) -> UnknownFormatError:
 
 def _no_weights(folder: Folder) -> UnknownFormatError:
     names = [name.removesuffix("/") for name in folder.names if name.endswith("/") and not name.startswith(".")]
-    inside = [f"`{folder.path / name}`" for name in names if _claims(folder.folder(name), b"")]
+    inside = [f"`{folder.at(name)}`" for name in names if _claims(folder.folder(name), b"")]
     held = inside or [f"`{shown(name)}`" for name in folder.names]
     few = ", ".join(held[:_MOST_NAMES]) + ", …" * (len(held) > _MOST_NAMES)
     if inside:

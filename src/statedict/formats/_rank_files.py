@@ -40,7 +40,8 @@ class RankFiles:
                 f"{folder.name}: of its {len(wanted):,} files {len(missing):,} are missing: "
                 f"{', '.join(map(shown, missing[:_MOST_NAMED]))}{', …' * (len(missing) > _MOST_NAMED)}; fetch them"
             )
-        self._sizes = {name: (folder.path / name).stat().st_size for name in wanted}
+        sizes = folder.sizes()
+        self._sizes = {name: sizes[name] for name in wanted}
 
     def check(self, place: Place, where: str) -> None:
         """Nothing, where a place lies in its file. Raises FormatError otherwise."""

@@ -25,6 +25,8 @@ _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _MAX32 = 0xFFFFFFFF
 _END_OF_DIRECTORY = 1 << 17
+_MOST_LOCAL = 1 << 9
+"""Bytes of a local header with a usual name, and what aligns the member behind it."""
 
 
 class Member(Source):
@@ -43,6 +45,12 @@ class Member(Source):
         if self._start < 0:
             self._start = _data_start(self._archive, self._header, self.size, self.name)
         return self._archive.located(self._start + offset)
+
+    def needs(self, offset: int, size: int) -> tuple[Source, int, int]:
+        if self._start >= 0:
+            return self._archive.needs(self._start + offset, size)
+        # Where its bytes begin is not known yet: its local header is read along, with room for what may stand in it.
+        return self._archive.needs(self._header, min(self._archive.size - self._header, _MOST_LOCAL + offset + size))
 
     def ends_before(self, end: int) -> FormatError:
         error = super().ends_before(end)

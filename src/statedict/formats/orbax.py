@@ -74,7 +74,7 @@ def _objects(folder: Folder, limits: Limits) -> dict[str, Any]:
 
 
 def _json(folder: Folder, file: str, limits: Limits) -> Any:
-    return _parsed(_bytes(folder, file, limits), f"{folder.path / file}")
+    return _parsed(_bytes(folder, file, limits), folder.at(file))
 
 
 def _bytes(folder: Folder, file: str, limits: Limits) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,16 +45,16 @@ class Pruning:
     kept: Sequence[Kept]
     watch: Watch
 
-    def find(self, progress: Progress | None = None) -> None:
-        """Do the passes now that find what stays, which else the first read or save does."""
+    def find(self, progress: Progress | None = None, executor: Executor | None = None) -> None:
+        """Do the passes now that find what stays, which else the first read or save does, by threads or an executor."""
         import numpy as np
 
-        self.watch.progress = progress
+        self.watch.progress, self.watch.executor = progress, executor
         try:
             for each in self.kept:
                 each.keeps(np.empty(0, np.float32), 0)
         finally:
-            self.watch.progress = None
+            self.watch.progress, self.watch.executor = None, None
 
 
 def prune(
