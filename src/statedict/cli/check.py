@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, checkpoint_options, opened
+from statedict.cli.checkpoint import Checkpoint, checkpoint_options, limits, opened
 from statedict.cli.completing import tensor_names
 from statedict.cli.progress import reading_bar
 from statedict.cli.running import running_options
@@ -103,7 +103,6 @@ class _Checked:
     ) -> "Report":
         """What is found in the files and in the numbers."""
         from statedict import checking
-        from statedict.limits import DEFAULT_LIMITS
         from statedict.ops.check.files import check_files
 
         try:
@@ -111,11 +110,11 @@ class _Checked:
             checking.cast_target(if_cast)
         except ValueError as error:
             raise _wrong(str(error)) from None
-        files = check_files(self._source, checks, DEFAULT_LIMITS)
+        files = check_files(self._source, checks, limits())
         checkpoint = self._opened(files, checks) if checking.wants_model(checks) or manifest else None
         model = None if checkpoint is None else checkpoint.model
         if manifest is not None:
-            files.findings += checking.manifest_findings(self._source, model, manifest, DEFAULT_LIMITS)
+            files.findings += checking.manifest_findings(self._source, model, manifest, limits())
         files.findings += self._signed(signature, public_key)
         report = None
         if model is not None and checking.wants_model(checks):

@@ -1,5 +1,6 @@
 """What all commands share: the argument FILE, `--key`, `--strip` and `--format`, and opening what they name."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -12,7 +13,7 @@ from statedict import formats
 from statedict.cli.completing import PATH, format_names, module_names, tensor_names
 from statedict.errors import StatedictError
 from statedict.index import Index
-from statedict.limits import DEFAULT_LIMITS
+from statedict.limits import DEFAULT_LIMITS, Limits
 from statedict.source import Folder, Source, source_of
 from statedict.tree.rows import Listed, aliases, rows
 
@@ -180,6 +181,14 @@ _opened: list[Checkpoint] = []
 """What this process has opened, kept to its end: see `cli.main`."""
 
 
+def limits() -> Limits:
+    """The limits of this process, with those that STATEDICT_LIMITS of the environment raises: `depth=1000`."""
+    try:
+        return DEFAULT_LIMITS.raised(os.environ.get("STATEDICT_LIMITS", ""))
+    except ValueError as error:
+        raise click.UsageError(f"STATEDICT_LIMITS: {error}") from None
+
+
 def opened(
     file: str, key: str | None, format: str | None, strip: bool = False, config_kinds: bool = False
 ) -> Checkpoint:
@@ -188,7 +197,7 @@ def opened(
     `strip` leaves wrappers' prefixes out, `config_kinds` takes kinds from the folder's `config.json`.
     """
     source, key = formats.entered(source_of(file), key)
-    index = formats.read(source, DEFAULT_LIMITS, format)
+    index = formats.read(source, limits(), format)
     if config_kinds:
         from statedict.configured import configured
 

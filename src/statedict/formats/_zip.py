@@ -11,7 +11,7 @@ from typing import Any
 from statedict import accelerator
 from statedict.errors import FormatError, LimitError
 from statedict.index import shown
-from statedict.limits import Limits
+from statedict.limits import DEFAULT_LIMITS, Limits
 from statedict.source import Extent, InflatedSource, Source
 
 MAGIC = b"PK\x03\x04"
@@ -27,6 +27,8 @@ _MAX32 = 0xFFFFFFFF
 _END_OF_DIRECTORY = 1 << 17
 _MOST_LOCAL = 1 << 9
 """Bytes of a local header with a usual name, and what aligns the member behind it."""
+_SMALL = 1 << 24
+"""Bytes that no ratio makes a bomb."""
 
 
 class Member(Source):
@@ -132,7 +134,7 @@ def read_zip(source: Source, limits: Limits) -> dict[str, Source]:
             f"and `Limits.header_bytes` {limits.header_bytes:,}"
         )
     data = source.read_at(offset, size)
-    return _stored(data, count, shift, source) or _members(data, count, shift, source)
+    return _stored(data, count, shift, source) or _members(data, count, shift, source, limits)
 
 
 def _stored(data: bytes, count: int, shift: int, source: Source) -> dict[str, Source] | None:
@@ -146,7 +148,7 @@ def _stored(data: bytes, count: int, shift: int, source: Source) -> dict[str, So
     return members if len(members) == count else None
 
 
-def _members(data: bytes, count: int, shift: int, source: Source) -> dict[str, Source]:
+def _members(data: bytes, count: int, shift: int, source: Source, limits: Limits = DEFAULT_LIMITS) -> dict[str, Source]:
     """The members that the directory `data` lists, with offsets as `source` has them."""
     members: dict[str, Source] = {}
     position, last, unpack, file_size = 0, len(data) - _ENTRY.size, _ENTRY.unpack_from, source.size
@@ -170,11 +172,21 @@ def _members(data: bytes, count: int, shift: int, source: Source) -> dict[str, S
         if method == _STORED and not flags & _ENCRYPTED:
             members[name] = Member(source, name, header, packed)
         elif not name.endswith("/"):
+            _require_possible(source, name, packed, plain, limits)
             members[name] = _packed(source, name, header, flags, method, packed, plain)
         position += extra + noted
     if not members and count:
         raise _damaged(source)
     return members
+
+
+def _require_possible(source: Source, name: str, packed: int, plain: int, limits: Limits) -> None:
+    """Nothing, unless a member says that it unpacks to more than it can, or than anybody wants: a bomb."""
+    if plain > max(_SMALL, min(limits.unpacked_bytes, limits.ratio * packed)):
+        raise LimitError(
+            f"{source.name}: member `{shown(name)}` says that its {packed:,} bytes unpack to {plain:,}; "
+            f"`Limits.ratio` allows {limits.ratio:,} times as many, `Limits.unpacked_bytes` {limits.unpacked_bytes:,}"
+        )
 
 
 def _packed(source: Source, name: str, header: int, flags: int, method: int, packed: int, plain: int) -> Source:

@@ -137,7 +137,7 @@ def _as_pickle(walk: Walk, end: int, machine: Machine, where: str, found: Scanne
     except (BrokenPickleError, LimitError):
         pass  # as bytes of arrays are
     if _is_plausible(watcher):
-        found.acts += watcher.acts()
+        found.acts += [act for act in watcher.acts() if act.grade == "dangerous"]
 
 
 def _scan_objects(source: Source, found: Scanned, start: int) -> int:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 
 from statedict.index import shown
@@ -70,7 +71,9 @@ def python_acts(text: str, where: str) -> Iterator[Act]:
         yield Act("unknown", where, "code", f"is Python code of {len(text):,} characters, which is not looked into")
         return
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about code that is not ours, and would show it
+            tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     names = _imports(tree)
