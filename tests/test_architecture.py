@@ -11,7 +11,19 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "statedict"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "accelerator", "amounts", "extras", "dtypes", "limits", "collector", "narrow", "tuples", "_version"),
+    (
+        "errors",
+        "accelerator",
+        "amounts",
+        "displaying",
+        "extras",
+        "dtypes",
+        "limits",
+        "collector",
+        "narrow",
+        "tuples",
+        "_version",
+    ),
     ("source", "index", "opaque", "plan", "remote", "executors"),
     ("formats",),
     ("expressions", "tree"),

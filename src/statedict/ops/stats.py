@@ -7,6 +7,7 @@ from functools import cached_property, partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from statedict import engine
+from statedict.displaying import Displayed
 from statedict.dtypes import DType, dtype
 from statedict.errors import MissingExtraError
 from statedict.index import EMPTY, TensorInfo
@@ -76,7 +77,7 @@ def histogram(tensors: Iterable[TensorStats], bins: int = 16) -> tuple[list[int]
 
 
 @dataclass(frozen=True)
-class Stats:
+class Stats(Displayed):
     """What `stats` has found. What is said of modules and of all is of the floating-point and complex tensors."""
 
     tensors: tuple[TensorStats, ...]

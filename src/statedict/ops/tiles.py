@@ -16,7 +16,7 @@ from statedict.index import TensorInfo, contiguous
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MOST = 1 << 25
+_MOST = 1 << 24
 """Bytes that are read for one picture, about."""
 _COARSE = 128
 """Pixels along each side of a picture for which stretches of rows are read."""

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from statedict import collector
-from statedict.index import EMPTY, TensorInfo
+from statedict.index import EMPTY, PLAIN, TensorInfo
 from statedict.ops.select import NamedTensor, Optimizer, is_optimizer, own_modules, own_tensors
-from statedict.ops.sizes import Sizes, sizes
+from statedict.ops.sizes import covered
 from statedict.tree import printing
 from statedict.tree.module import Module
 from statedict.tree.roles import Role
 
 ROLES: tuple[Role | None, ...] = (None, "parameter", "buffer", "optimizer")
 """What the numbers in the column `role` stand for; None is a module."""
+_NUMBERS = {role: number for number, role in enumerate(ROLES)}
 
 
 class Spec(NamedTuple):
@@ -65,10 +66,6 @@ class Page:
             if isinstance(member, NamedTensor):
                 yield at, member
 
-    def sizes(self) -> Sizes:
-        """The totals of all."""
-        return sizes(entry for _, entry in self.tensors())
-
     def columns(self) -> dict[str, Any]:
         """The tree as JSON has it."""
         return {
@@ -104,91 +101,98 @@ class _Walk:
         self._sign()
 
     def _go(self, model: Module) -> None:
+        # A tree may have 100,000 entries: what is done for each of them is written out.
+        page, seen = self.page, self._first
+        depths, roles, whats, members = page.depth, page.role, page.what, page.members
         waiting: list[tuple[int, str, str, Module, Optimizer]] = [(0, "", "", model, None)]
         while waiting:
             depth, label, path, module, role = waiting.pop()
-            at = self._add(depth, label, 0, self._kind(module), NamedModule(path, module))
-            if self._met(module, at):
+            at = len(members)
+            depths.append(depth)
+            self._add_label(label)
+            roles.append(0)
+            whats.append(self._kind(module))
+            members.append(NamedModule(path, module))
+            first = seen.setdefault(id(module), at)
+            if first != at:
+                page.same[at] = first
                 continue
-            role = role or ("optimizer" if is_optimizer(module) else None)
+            below = module.__dict__.get("_modules")
+            if below:
+                role = role or ("optimizer" if is_optimizer(module) else None)
             head = path + "." if depth else ""
             for entry in own_tensors(head, module, role):
-                number = ROLES.index(entry.role)
-                self._met(entry.tensor, self._add(depth + 1, entry.name[len(head) :], number, self._spec(entry), entry))
-            for name, child in reversed(own_modules(module)):
-                waiting.append((depth + 1, name, head + name, child, role))
+                at = len(members)
+                depths.append(depth + 1)
+                self._add_label(entry.name[len(head) :])
+                roles.append(_NUMBERS[entry.role])
+                whats.append(self._spec(entry.tensor.info))
+                members.append(entry)
+                first = seen.setdefault(id(entry.tensor), at)
+                if first != at:
+                    page.same[at] = first
+            if below:
+                for name, child in reversed(own_modules(module)):
+                    waiting.append((depth + 1, name, head + name, child, role))
 
-    def _add(self, depth: int, label: str, role: int, what: int, member: NamedTensor | NamedModule) -> int:
-        page, labels = self.page, self._labels
-        number = labels.get(label)
+    def _add_label(self, label: str) -> None:
+        number = self._labels.get(label)
         if number is None:
-            number = labels[label] = len(labels)
-            page.labels.append(label)
-        page.depth.append(depth)
-        page.label.append(number)
-        page.role.append(role)
-        page.what.append(what)
-        page.members.append(member)
-        return len(page.members) - 1
-
-    def _met(self, held: object, at: int) -> bool:
-        first = self._first.setdefault(id(held), at)
-        if first != at:
-            self.page.same[at] = first
-        return first != at
+            number = self._labels[label] = len(self._labels)
+            self.page.labels.append(label)
+        self.page.label.append(number)
 
     def _kind(self, module: Module) -> int:
         kind = printing.kind(module)
-        if kind not in self._kinds:
-            self._kinds[kind] = len(self._kinds)
+        number = self._kinds.get(kind)
+        if number is None:
+            number = self._kinds[kind] = len(self._kinds)
             self.page.kinds.append(kind)
-        return self._kinds[kind]
+        return number
 
-    def _spec(self, entry: NamedTensor) -> int:
-        info = entry.tensor.info
-        key = (info.dtype, info.shape, is_plain(info), info.nbytes if info.encoding.parts else 0)
+    def _spec(self, info: TensorInfo) -> int:
+        plain = is_plain(info)
+        key = (info.dtype, info.shape, plain, 0 if plain else info.nbytes)
         number = self._specs.get(key)
         if number is None:
             number = self._specs[key] = len(self._specs)
-            self.page.specs.append(Spec(info.dtype.short, info.shape, info.numel, info.nbytes, key[2]))
+            self.page.specs.append(Spec(info.dtype.short, info.shape, info.numel, info.nbytes, plain))
         return number
 
     def _sign(self) -> None:
         """Fill the column `look`, from the last entry to the first, so that what is in a module is known before it."""
         page, known = self.page, dict[Any, int]()
-        below: dict[int, list[int]] = {}
-        look = [0] * len(page.depth)
+        labels, roles, whats, same = page.label, page.role, page.what, page.same
+        below: list[list[int]] = [[] for _ in range(max(page.depth, default=0) + 2)]
+        look = page.look = [0] * len(roles)
         for at in range(len(look) - 1, -1, -1):
             depth = page.depth[at]
-            inside = below.pop(depth + 1, ())
-            first = page.same.get(at)
-            key = (page.role[at], page.what[at], first, *inside)
-            number = look[at] = known.setdefault(key, len(known))
-            below.setdefault(depth, []).extend((page.label[at], number))
-        page.look = look
+            inside = below[depth + 1]
+            if inside:
+                below[depth + 1] = []
+            number = look[at] = known.setdefault((roles[at], whats[at], same.get(at), *inside), len(known))
+            below[depth] += (labels[at], number)
 
 
 def is_plain(info: TensorInfo) -> bool:
     """Whether a tensor's elements can be had one by one."""
-    known = info.shape is not None and info.extent is not None
-    return known and info.encoding.layout == "strided" and not info.dtype.quantized and not info.encoding.parts
+    if info.shape is None or info.extent is None or info.dtype.quantized:
+        return False
+    return info.encoding is PLAIN or (info.encoding.layout == "strided" and not info.encoding.parts)
 
 
 def head_fields(
     page: Page, file: str, format: str, file_size: int, metadata: Mapping[str, Any] = EMPTY
 ) -> dict[str, Any]:
     """What there is to say of a whole checkpoint, as JSON has it."""
-    total = page.sizes()
+    infos = {id(entry.tensor): entry.tensor.info for _, entry in page.tensors()}
     return {
         "file": file,
         "format": format,
         "file_size": file_size,
-        "nbytes": total.nbytes,
-        "tensors": total.tensors,
-        "modules": sum(role == 0 for role in page.role) - sum(page.role[at] == 0 for at in page.same),
-        "elements": {
-            role: {dtype.short: count for dtype, count in held.items()} for role, held in total.elements.items()
-        },
+        "nbytes": covered(infos.values()),
+        "tensors": len(infos),
+        "modules": page.role.count(0) - sum(page.role[at] == 0 for at in page.same),
         "metadata": {str(key): str(value)[:2000] for key, value in metadata.items()},
     }
 

@@ -63,8 +63,10 @@ export class Colouring {
     if (this.by === "change") for (const [at, , moved] of held) this.values.set(at, moved ?? Infinity);
     else held.at.forEach((at, place) => this.values.set(at, this.figure(held, place)));
     const known = [...this.values.values()].filter((value) => Number.isFinite(value) && (!this.scale.log || value > 0));
-    this.low = this.scale.low?.() ?? Math.max(this.scale.floor ?? 0, known.length ? Math.min(...known.slice(0, 1e5)) : 0);
-    this.high = this.scale.high?.() ?? (known.length ? Math.max(...known.slice(0, 1e5)) : 1);
+    known.sort((a, b) => a - b);
+    const cut = (share) => known[Math.min(known.length - 1, Math.floor(share * known.length))];
+    this.low = this.scale.low?.() ?? Math.max(this.scale.floor ?? 0, known.length ? cut(0.01) : 0);
+    this.high = this.scale.high?.() ?? (known.length ? cut(0.99) : 1);
   }
 
   figure(held, place) {
