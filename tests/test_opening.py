@@ -73,7 +73,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read(path: Path) -> None:
     path.chmod(0)
-    with pytest.raises(ReadError, match="Permission denied"):
+    with pytest.raises(ReadError, match="cannot be opened: permission denied"):
         sd.open(path)
 
 
