@@ -10,7 +10,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 from statedict.errors import FormatError, ReadError
 from statedict.remote.urls import is_url
@@ -387,12 +387,18 @@ class Extent(NamedTuple):
         return self.source.read_at(self.offset, self.size)
 
 
-def source_of(checkpoint: str | os.PathLike[str] | bytes | Source) -> Source:
-    """What lies at a path or URL, or the bytes themselves, as a source. Raises ReadError where there is nothing."""
+def source_of(checkpoint: str | os.PathLike[str] | bytes | bytearray | memoryview | Source) -> Source:
+    """What lies at a path or URL, or the bytes themselves, as a source.
+
+    Raises ReadError where there is none, TypeError for what is neither.
+    """
     if isinstance(checkpoint, Source):
         return checkpoint
-    if isinstance(checkpoint, bytes):
+    if isinstance(checkpoint, bytes | bytearray | memoryview):
         return BytesSource(checkpoint)
+    if not isinstance(cast("object", checkpoint), str | os.PathLike):
+        kind = type(checkpoint).__name__
+        raise TypeError(f"`{kind}` is nothing to open; give a path, bytes (what the `read()` of a file object returns)")
     if not os.fspath(checkpoint):
         raise ReadError("an empty path names no checkpoint; name a file or a folder")
     if is_url(checkpoint):

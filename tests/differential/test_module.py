@@ -327,6 +327,17 @@ def test_load_state_dict_says_what_pytorch_says(change: str) -> None:
 
 
 @pytest.mark.parametrize("assign", [False, True])
+def test_what_is_not_initialised_is_not_loaded(assign: bool) -> None:
+    model, lazy = nn.Linear(2, 3), nn.LazyLinear(3)
+    ours = tree_of(model)
+    with pytest.raises(RuntimeError) as theirs:
+        model.load_state_dict(lazy.state_dict(), assign=assign)
+    with pytest.raises(RuntimeError) as mine:
+        ours.load_state_dict(tree_of(lazy).state_dict(), assign=assign)
+    assert str(mine.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize("assign", [False, True])
 def test_load_state_dict_gives_the_same_values(assign: bool) -> None:
     torch.manual_seed(0)
     model, other = Mixed(), Mixed().double()

@@ -9,6 +9,7 @@ from typing import Any
 
 from statedict.dtypes import DTYPES
 from statedict.errors import FormatError, LimitError
+from statedict.formats._flax import with_roles
 from statedict.formats._graph import index_of
 from statedict.formats._numpy import CODES, scalar
 from statedict.formats._stored import Storage, StoredTensor, integers
@@ -68,7 +69,7 @@ def read(source: Source, limits: Limits) -> Index:
         raise FormatError(
             f"{source.name}: goes on behind its end, at byte {walk.position:,}; it is damaged, or another kind of file"
         )
-    return index_of(graph, "msgpack", source, limits, {})
+    return with_roles(index_of(graph, "msgpack", source, limits, {}))
 
 
 class _Walk:
