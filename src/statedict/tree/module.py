@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from statedict import collector
+from statedict.extras import needed
 from statedict.index import EMPTY
 from statedict.tree import finding, infer, layers, loading, printing, registering, walking
 from statedict.tree.combining import ModuleOperators
@@ -86,6 +87,7 @@ class Module(ModuleOperators):
         without `forward`: `interop.modules.holders` lists them. Tied weights stay tied. Of a live model's tree it is
         the live module itself. Raises StatedictError where the file names no class, as state dicts do not.
         """
+        needed("torch", "torch", "PyTorch is not installed")
         from statedict.interop.modules import to_torch
 
         return to_torch(self, classes or {})
