@@ -21,7 +21,13 @@ from benchmarks.samples import FULL, QUICK, SHARDS, make
 
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
           "--disable-component-update", "--disable-sync")  # fmt: skip
-_WORDS = ("experts.17", "up_proj.weight_scale", "**.experts.{0-99}.{up,down}_proj.weight", "layernorm", "nothing.at.all")
+_WORDS = (
+    "experts.17",
+    "up_proj.weight_scale",
+    "**.experts.{0-99}.{up,down}_proj.weight",
+    "layernorm",
+    "nothing.at.all",
+)
 _TILES = """async ([side]) => {
     const spent = [];
     for (const [top, bottom] of [[0, side], [0, side / 2], [side / 4, side / 4 + 8192], [17, 273]]) {
