@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from statedict.composed import InflatedSource
 from statedict.errors import FormatError, ReadError
-from statedict.source import BytesSource, Extent, FileSource, Folder, InflatedSource, Source, source_of
+from statedict.source import BytesSource, Extent, FileSource, Folder, Source, source_of
 
 DATA = bytes(range(256)) * 40
 

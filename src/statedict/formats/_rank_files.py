@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from statedict.composed import PartSource
 from statedict.dtypes import DType
 from statedict.errors import FormatError
 from statedict.formats import torch_zip
 from statedict.formats._stored import StoredTensor
 from statedict.index import contiguous, shown, span
 from statedict.limits import DEFAULT_LIMITS
-from statedict.source import Extent, Folder, PartSource, Source
+from statedict.source import Extent, Folder, Source
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,10 +9,11 @@ from itertools import repeat
 from typing import Any
 
 from statedict import accelerator
+from statedict.composed import InflatedSource
 from statedict.errors import FormatError, LimitError
 from statedict.index import shown
 from statedict.limits import DEFAULT_LIMITS, Limits
-from statedict.source import Extent, InflatedSource, Source
+from statedict.source import Extent, Source
 
 MAGIC = b"PK\x03\x04"
 _END = struct.Struct("<4s4H2LH")

@@ -7,6 +7,7 @@ Type 2 is a complex number, type 3 a numpy scalar. An array of more than 1 GiB i
 import struct
 from typing import Any
 
+from statedict.composed import JoinedSource
 from statedict.dtypes import DTYPES
 from statedict.errors import FormatError, LimitError
 from statedict.formats._flax import with_roles
@@ -17,7 +18,7 @@ from statedict.index import Index, contiguous
 from statedict.limits import Limits
 from statedict.narrow import is_dict, is_list
 from statedict.opaque import Opaque
-from statedict.source import Extent, JoinedSource, Source
+from statedict.source import Extent, Source
 
 _NUMBERS = {
     0xCA: ">f",

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from statedict.composed import PartSource
 from statedict.errors import FormatError, LimitError
 from statedict.index import shown
 from statedict.limits import Limits
 from statedict.ops.check.unpacked import Unpacked
-from statedict.source import Extent, PartSource, Source
+from statedict.source import Extent, Source
 
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _LOCAL = struct.Struct("<4s5H3L2H")

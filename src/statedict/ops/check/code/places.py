@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from statedict.composed import PartSource
 from statedict.errors import FormatError, LimitError, StatedictError
 from statedict.formats import npy
 from statedict.formats._stored import StoredTensor
@@ -15,7 +16,7 @@ from statedict.ops.check import tars, zips
 from statedict.ops.check.code import models, pickles, texts
 from statedict.ops.check.code.act import Act, Grade, worst
 from statedict.ops.check.unpacked import CLOSED, stream
-from statedict.source import Extent, PartSource, Source
+from statedict.source import Extent, Source
 
 _NPY = b"\x93NUMPY"
 _HEAD = 512

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from statedict.composed import PartSource
 from statedict.index import shown
 from statedict.ops.check.code.act import Act, Verdict
 from statedict.ops.check.code.expressions import UNKNOWN, Blob, Call, Many, Name, elements, written
 from statedict.ops.check.code.names import verdict
-from statedict.source import BytesSource, PartSource, Source
+from statedict.source import BytesSource, Source
 
 _MOST_ACTS = 1_000
 """Different things that are told apart; what comes after is counted with the last."""
