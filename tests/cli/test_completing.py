@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_commands(folder: Path) -> None:
     assert offered("statedict ", folder) == [f"plain,{name}" for name in COMMANDS]
-    assert offered("statedict ex", folder) == ["plain,extract-lora"]
+    assert offered("statedict ex", folder) == ["plain,extract-lora", "plain,explore"]
 
 
 def test_files_are_left_to_the_shell(folder: Path) -> None:

@@ -130,7 +130,7 @@ def test_every_kind_has_its_schema_and_every_schema_is_of_a_kind() -> None:
 
 def test_every_kind_and_every_command_that_prints_one_is_tried() -> None:
     assert {case.partition(" ")[0].rstrip(",") for case in CASES} == set(SCHEMAS)
-    context = click.Context(commands)
+    context = click.Context(commands, **commands.context_settings)
     found = {name: commands.get_command(context, name) for name in COMMANDS}
     printing = {name for name, command in found.items() if command and any(p.name == "as_json" for p in command.params)}
     assert printing <= {arguments[0] for arguments in CASES.values()}
