@@ -37,7 +37,7 @@ def page(command: click.Command, context: click.Context, about: str) -> str:
 
 def pages() -> dict[str, str]:
     """Every page by the name of its file."""
-    top = click.Context(commands, info_name="statedict")
+    top = click.Context(commands, info_name="statedict", **commands.context_settings)
     made = {f"statedict.{_SECTION}": page(commands, top, "look into neural-network checkpoints")}
     for name, about in COMMANDS.items():
         command = commands.get_command(top, name)
