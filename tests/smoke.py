@@ -70,7 +70,7 @@ assert model.get_parameter("params.Dense_0.kernel").numpy().ravel().tolist() == 
     "parquet": """
 import subprocess, sys, pyarrow.parquet
 subprocess.run([sys.executable, "-m", "statedict", "stats", EXAMPLE, "--parquet", "a.parquet"], check=True)
-assert pyarrow.parquet.read_table("a.parquet").num_rows == 38
+assert pyarrow.parquet.read_table("a.parquet").num_rows == 44
 """,
     "plot": """
 import subprocess, sys, pathlib
