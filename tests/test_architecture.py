@@ -11,13 +11,39 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "statedict"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "accelerator", "amounts", "extras", "dtypes", "limits", "collector", "narrow", "tuples", "_version"),
-    ("source", "index", "opaque", "plan"),
+    (
+        "errors",
+        "accelerator",
+        "amounts",
+        "displaying",
+        "extras",
+        "dtypes",
+        "limits",
+        "collector",
+        "narrow",
+        "tuples",
+        "_version",
+    ),
+    ("source", "composed", "index", "opaque", "plan", "remote", "executors"),
     ("formats",),
     ("expressions", "tree"),
-    ("moments", "kernels", "engine", "distribution", "structure", "alike", "difference", "comparison", "ops"),
+    (
+        "moments",
+        "kernels",
+        "units",
+        "engine",
+        "summarizing",
+        "distribution",
+        "structure",
+        "alike",
+        "difference",
+        "comparison",
+        "ops",
+    ),
     (
         "opening",
+        "planning",
+        "catalog",
         "arrays",
         "configured",
         "writing",
@@ -31,18 +57,26 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "live",
         "matching",
         "loading",
+        "verifying",
     ),
     ("views",),
-    ("cli", "web", "__main__"),
+    ("cli", "web", "terminal", "__main__"),
 )
 """Each is a file, or a folder, of `src/statedict`. The table of contents, `__init__`, may import from everywhere below
 the last floor; `interop` stands beside the house: see `test_interop_is_reached_only_when_asked_for`."""
 BESIDE = "interop"
 CONTENTS = "__init__"
 
-FRAMEWORKS = frozenset({"torch", "tensorflow", "keras", "jax", "flax", "dask", "safetensors", "transformers", "onnx"})
+FRAMEWORKS = frozenset(
+    {
+        *("torch", "tensorflow", "keras", "jax", "flax", "safetensors", "transformers", "onnx"),
+        *("dask", "distributed", "fsspec", "aiohttp", "s3fs", "huggingface_hub"),
+    }
+)
 AT_IMPORT = {
     "click": ("cli",),  # the command line is made of it
+    "starlette": ("web",),  # loaded when a page is served
+    "textual": ("terminal",),  # loaded when the terminal explorer begins
     "numpy": (
         "kernels",
         "distribution",

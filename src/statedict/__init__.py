@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from statedict import displaying
+
 if TYPE_CHECKING:
     from statedict._version import __version__
     from statedict.adapters import save_adapter
@@ -171,6 +173,9 @@ _HOMES = {
 }
 """Where each name comes from; its module is imported when it is asked for."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+displaying.drawn_by(lambda value: importlib.import_module("statedict.views.notebook").bundle(value))
 
 
 def __getattr__(name: str) -> Any:

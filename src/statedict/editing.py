@@ -19,6 +19,7 @@ from statedict.ops.graft import graft
 from statedict.ops.making import MakeRule, make, rule_of
 from statedict.ops.rename import rename
 from statedict.ops.slicing import sliced
+from statedict.remote.urls import is_url
 from statedict.tree.module import Module
 
 Edit = tuple[str, Any]
@@ -71,7 +72,8 @@ def _added(model: Module, files: Sequence[str]) -> Module:
 def _file_and_pattern(text: str) -> tuple[str, str]:
     """`FILE` or `FILE:PATTERN`; what is there as a whole is a file."""
     file, sign, pattern = text.rpartition(":")
-    return (text, "") if not sign or Path(text).exists() else (file, pattern)
+    whole = is_url(text) and (not is_url(file) or "/" in pattern)
+    return (text, "") if whole or not sign or (not is_url(text) and Path(text).exists()) else (file, pattern)
 
 
 def _described(model: Module, pairs: Sequence[str]) -> Module:

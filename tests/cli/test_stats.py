@@ -53,6 +53,16 @@ def test_modules(file: str) -> None:
     assert found == {"": 12 + 3 + 4 * 3 + 12, "0": 15, "1": 12, "2": 12}
 
 
+def test_modules_and_all_have_quantiles(file: str) -> None:
+    asked = ("--quantiles", "0,1")
+    found = {row["name"]: row["quantiles"] for row in rows(file, "--modules", *asked)}
+    assert found["0"]["1"] == found[""]["1"] == 1e6
+    assert found["2"] == {"0": 0.0, "1": 0.0}
+    total = json.loads(run("stats", file, "--total", "--json", *asked).out)["total"]
+    assert total["quantiles"] == found[""]
+    assert run("stats", file, "--modules", *asked).out.splitlines()[0].split()[-2:] == ["q0", "q1"]
+
+
 def test_the_largest_come_first(file: str) -> None:
     assert [row["name"] for row in rows(file, "**.weight", "--sort", "sparsity")] == [
         "2.weight",

@@ -202,3 +202,14 @@ def test_a_missing_storage_is_named() -> None:
 def test_silero_vad_is_what_torch_loads(tmp_path: Path) -> None:
     path = real_models.fetch("silero_vad.jit")
     assert_same_module(sd.open(path), torch.jit.load(path, map_location="cpu"))
+
+
+def test_a_layer_without_bias_prints_so() -> None:
+    """A traced module does not tell which parameters its layers were made without."""
+    live = torch.nn.Sequential(torch.nn.Linear(2, 3, bias=False), torch.nn.Linear(3, 1))
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.trace(live, torch.ones(1, 2)), buffer)
+    assert [repr(layer) for layer in sd.open(buffer.getvalue()).children()] == [
+        "Linear(bias=False)",
+        "Linear(bias=True)",
+    ]

@@ -1,5 +1,6 @@
 """What all commands share: the argument FILE, `--key`, `--strip` and `--format`, and opening what they name."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -12,8 +13,8 @@ from statedict import formats
 from statedict.cli.completing import PATH, format_names, module_names, tensor_names
 from statedict.errors import StatedictError
 from statedict.index import Index
-from statedict.limits import DEFAULT_LIMITS
-from statedict.source import Folder, source_of
+from statedict.limits import DEFAULT_LIMITS, Limits
+from statedict.source import Folder, Source, source_of
 from statedict.tree.rows import Listed, aliases, rows
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ class Checkpoint:
     def size(self) -> int:
         """Bytes of the file, or of all files in the folder."""
         source = self.index.source
-        if isinstance(source, Folder):
-            return sum((source.path / name).stat().st_size for name in source.names if not name.endswith("/"))
-        return source.size
+        if isinstance(source, Folder) and source.waits:  # of which only the files of tensors are known
+            return sum(each.size for each in _files(self.index))
+        return sum(source.sizes().values()) if isinstance(source, Folder) else source.size
 
     @cached_property
     def model(self) -> "Module":
@@ -171,8 +172,22 @@ def _key(function: F) -> F:
     return click.option("--key", metavar="NAME", shell_complete=module_names, help=text)(function)
 
 
+def _files(index: Index) -> set[Source]:
+    """The files that tensors are in."""
+    extents = (info.extent for info in index.tensors.values())
+    return {extent.source.needs(extent.offset, extent.size)[0] for extent in extents if extent is not None}
+
+
 _opened: list[Checkpoint] = []
 """What this process has opened, kept to its end: see `cli.main`."""
+
+
+def limits() -> Limits:
+    """The limits of this process, with those that STATEDICT_LIMITS of the environment raises: `depth=1000`."""
+    try:
+        return DEFAULT_LIMITS.raised(os.environ.get("STATEDICT_LIMITS", ""))
+    except ValueError as error:
+        raise click.UsageError(f"STATEDICT_LIMITS: {error}") from None
 
 
 def opened(
@@ -183,7 +198,7 @@ def opened(
     `strip` leaves wrappers' prefixes out, `config_kinds` takes kinds from the folder's `config.json`.
     """
     source, key = formats.entered(source_of(file), key)
-    index = formats.read(source, DEFAULT_LIMITS, format)
+    index = formats.read(source, limits(), format)
     if config_kinds:
         from statedict.configured import configured
 

@@ -18,7 +18,7 @@ COMMANDS = {
     "tree": "The hierarchy: modules, shapes, parameters, bytes; repeated blocks folded.",
     "ls": "The tensors as a flat table, as JSON or as CSV.",
     "stats": "Min, max, mean, norms, zeros, NaN of tensors and modules.",
-    "check": "What may be wrong: NaN, dead channels, exploded weights, ...",
+    "check": "What may be wrong: code that would run, NaN, dead channels, ...",
     "hash": "Digests of tensors, modules and the whole; manifests.",
     "diff": "What changed between two checkpoints, down to the last bit.",
     "match": "Why a checkpoint does not load into a model, and what would make it.",
@@ -29,6 +29,10 @@ COMMANDS = {
     "shrink": "Take channels out of a whole model, with all that depends on them.",
     "merge": "Make one of several checkpoints, or fold an adapter in.",
     "extract-lora": "What training changed, as a LoRA adapter that PEFT loads.",
+    "explore": "Look at it in the browser: tree, map, heat maps, differences.",
+    "report": "The same as one file to send: tree, map and statistics.",
+    "browse": "Look at it in the terminal: tree, search, statistics, differences.",
+    "catalog": "What a zoo of models holds: duplicates, lineage, dangers; SQL.",
     "formats": "What can be read and written, how it is told, and what to install for it.",
 }
 """Every command and what it does in one line. Its module, of the same name, is imported when it is called."""

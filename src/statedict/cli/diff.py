@@ -9,6 +9,7 @@ from statedict.cli import output
 from statedict.cli.checkpoint import opened
 from statedict.cli.completing import PATH, tensor_names
 from statedict.cli.progress import reading_bar
+from statedict.cli.running import running_options
 from statedict.views.diff import diff_lines, title
 from statedict.views.documents import plain, rows_document, schema
 
@@ -41,6 +42,7 @@ _OF_GIT = (7, 9)
     "--threads", type=click.IntRange(min=1), metavar="N", help="As many as there are processors, unless given."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@running_options
 def command(a: str, b: str | None, pattern: tuple[str, ...], by_git: bool, as_json: bool, **options: Any) -> int:
     """Compare A with B, which may be of any two formats, and say what B has otherwise.
 
@@ -69,9 +71,8 @@ def command(a: str, b: str | None, pattern: tuple[str, ...], by_git: bool, as_js
 def _found(a: str, b: str, patterns: tuple[str, ...], options: dict[str, Any]) -> "Diff":
     from statedict.diffing import diff
 
-    asked = {
-        name: options[name] for name in ("names_only", "tensors_only", "exact", "atol", "rtol", "kinds", "threads")
-    }
+    names = ("names_only", "tensors_only", "exact", "atol", "rtol", "kinds", "threads", "executor")
+    asked = {name: options[name] for name in names}
     first = _model(a, options["key"], strip=options["strip"])
     second = _model(b, options["key_b"] or options["key"], strip=options["strip"])
     with reading_bar("Comparing") as progress:

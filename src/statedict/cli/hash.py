@@ -9,6 +9,7 @@ from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, opened, reading_options
 from statedict.cli.completing import PATH, tensor_names
 from statedict.cli.progress import reading_bar
+from statedict.cli.running import running_options
 from statedict.cli.targets import require_new
 from statedict.views.documents import document, rows_document, schema
 from statedict.views.fingerprint import (
@@ -42,6 +43,7 @@ _ALGORITHMS = ("blake3", "xxh3", "sha256")
     "--threads", type=click.IntRange(min=1), metavar="N", help="As many as there are processors, unless given."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@running_options
 def command(
     src: str,
     pattern: tuple[str, ...],
@@ -69,7 +71,7 @@ def command(
         raise _wrong("`--verify` compares all tensors, by the manifest's own hash: leave out what else was chosen")
     checkpoint = opened(src, key, format, strip)
     if verify is not None:
-        return _verify(checkpoint, verify, options["threads"], as_json=as_json)
+        return _verify(checkpoint, verify, as_json=as_json, threads=options["threads"], executor=options["executor"])
     if manifest is not None:
         require_new(manifest, checkpoint.index.source, force=force)
     found = _found(checkpoint, *pattern, **options)
@@ -110,11 +112,11 @@ def _document(checkpoint: Checkpoint, found: "Fingerprint", *, modules: bool, to
     return rows_document(head, "modules" if modules else "tensors", digest_fields(found, modules=modules))
 
 
-def _verify(checkpoint: Checkpoint, manifest: str, threads: int | None, *, as_json: bool) -> int:
+def _verify(checkpoint: Checkpoint, manifest: str, *, as_json: bool, **how: Any) -> int:
     from statedict.manifest import read_manifest
 
     known, name = read_manifest(manifest), checkpoint.index.source.name
-    found = _found(checkpoint, algorithm=known.algorithm, threads=threads)
+    found = _found(checkpoint, algorithm=known.algorithm, **how)
     differences = known.differences(found)
     if as_json:
         head = {"schema": schema("verify"), "file": name, "manifest": manifest}

@@ -11,6 +11,7 @@ from statedict import writing
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, choosing_options, of_checkpoint, printing_options, threads_option
 from statedict.cli.progress import reading_bar
+from statedict.cli.running import running_options
 from statedict.plan import Plan
 from statedict.views import numbers
 from statedict.views.documents import document, rows_document, schema
@@ -64,6 +65,7 @@ def _path(given: str, *suffixes: str) -> Path:
 @click.option("--plot", metavar="FILE", callback=_picture, help="Draw all along depth: a .png, .svg or .pdf file.")
 @click.option("--parquet", metavar="FILE", callback=_table, help="Write the lines into a .parquet file.")
 @printing_options
+@running_options
 def command(
     checkpoint: Checkpoint,
     pattern: tuple[str, ...],
@@ -88,6 +90,7 @@ def command(
     _require_libraries(plot, parquet)
     arranging = {name: options.pop(name) for name in ("sort", "reverse", "top")}
     asked = {"counts": histogram, "magnitudes": plot is not None, "spectrum": _SINGULAR_VALUES if spectrum else 0}
+    asked["module_quantiles"] = modules or total
     found = _found(checkpoint, pattern, **asked, **options)
     rows = [module_figures(found)] if total else _arranged(figures_of(found, modules=modules), **arranging)
     head = _head(checkpoint, found, histogram=histogram)

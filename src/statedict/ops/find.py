@@ -92,7 +92,7 @@ def first_values(tensor: Tensor, count: int = 8) -> list[Any]:
     Raises TypeError and ValueError as `Tensor.numpy` does, where elements cannot be had.
     """
     view = tensor.dequantize() if tensor.dtype.block_bytes else tensor
-    while view.ndim > 1 and view.shape and view.numel() // view.shape[0] >= count:
+    while view.ndim > 1 and view.shape and view.numel() and view.numel() // view.shape[0] >= count:
         view = view[0]
     if view.shape and view.numel() > count:
         rest = view.numel() // view.shape[0]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from statedict import collector
+from statedict.displaying import Displayed
 from statedict.extras import needed
 from statedict.index import EMPTY
 from statedict.tree import finding, infer, layers, loading, printing, registering, walking
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _EXTRA_STATE = "_extra_state"
 
 
-class Module(ModuleOperators):
+class Module(ModuleOperators, Displayed):
     """One module of a checkpoint: child modules, parameters, buffers and other attributes, under PyTorch's names.
 
     It holds weights and what the file says of them, but no code, so it cannot be called. Assigning a `Parameter`, a

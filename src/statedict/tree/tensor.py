@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from statedict.displaying import Displayed
 from statedict.dtypes import DTYPES, DType
 from statedict.expressions.nodes import recast
 from statedict.index import TensorInfo, contiguous
@@ -22,7 +23,7 @@ _Role = TypeVar("_Role", bound="Tensor")
 _FLOATS = ("bfloa", "float")
 
 
-class Tensor(TensorOperators):
+class Tensor(TensorOperators, Displayed):
     """One tensor of a checkpoint, under PyTorch's names. It holds no elements: they are read when asked for, each time.
 
     Made from a `TensorInfo`, another `Tensor`, a numpy array or a `torch.Tensor`, whose memory it then shares. Raises

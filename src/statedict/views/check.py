@@ -34,7 +34,11 @@ def report_lines(name: str, report: Report, level: Severity, width: int | None =
 def _summary(report: Report, level: Severity) -> str:
     found = [numbers.counted(count, severity) for severity, count in report.counts.items() if count]
     hidden = len(report.findings) - len(report.at_least(level))
-    said = f"{numbers.counted(report.tensors, 'tensor')} checked, {', '.join(found) or 'nothing found'}"
+    code = f"code {report.grade}, " if report.grade is not None else ""
+    files = numbers.counted(report.files, "file") if report.files > 1 or not report.tensors else ""
+    tensors = numbers.counted(report.tensors, "tensor") if report.tensors or not report.files else ""
+    looked = " and ".join(filter(None, (files, tensors)))
+    said = f"{code}{looked} checked, {', '.join(found) or 'nothing found'}"
     return said + ("; `--level note` shows all" if hidden else "")
 
 

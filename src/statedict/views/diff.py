@@ -48,7 +48,7 @@ def _table(shown: Sequence[Shown], width: int | None) -> list[Line]:
     wide = width is None or width >= WIDE
     columns = [
         Column("", [each.sign for each in shown], "bold"),
-        Column("name", [_label(each) for each in shown], "name", shrinks=True),
+        Column("name", [label_of(each) for each in shown], "name", shrinks=True),
     ]
     if wide:
         columns += [
@@ -62,7 +62,7 @@ def _table(shown: Sequence[Shown], width: int | None) -> list[Line]:
         columns += [_figures("cosine", [_cosine(value) for value in values])] if wide else []
         columns += [_figures("dB", [_decibels(value) for value in values])] if wide else []
         columns += [Column("", [_bar(value) for value in values], "kind")] if wide else []
-    columns.append(Column("", [_about(each, wide=wide) for each in shown], "dim"))
+    columns.append(Column("", [about(each, wide=wide) for each in shown], "dim"))
     return table([column for column in columns if any(column.texts)], width)
 
 
@@ -70,7 +70,8 @@ def _figures(title: str, texts: Sequence[str]) -> Column:
     return Column(title, texts, "number", to_right=True)
 
 
-def _label(shown: Shown) -> str:
+def label_of(shown: Shown) -> str:
+    """What a line is called, without its mark."""
     indent = len(shown.label) - len(shown.label.lstrip(" "))
     times = f" ({len(shown.rows)}x)" if shown.is_tensor and len(shown.rows) > 1 else ""
     return " " * indent + escaped(shown.label[indent:]) + times
@@ -90,7 +91,7 @@ def _shapes(shown: Shown) -> str:
     return arrow([shape(info.shape) for info in (row.before, row.after) if info is not None])
 
 
-def _about(shown: Shown, *, wide: bool) -> str:
+def about(shown: Shown, *, wide: bool) -> str:
     """What is said of a line in words: how much is in it, what its new names are, what kind of change it is."""
     said = [shown.about] if shown.about else []
     if shown.is_tensor:

@@ -38,14 +38,14 @@ def stats_table(
             columns.append(_column(title, [numbers.exact(FIGURES[key](row.summary)) for row in rows]))
     columns += _asked_for(rows)
     if histogram:
-        columns.append(Column("histogram", [_sparkline(row) for row in rows]))
+        columns.append(Column("histogram", [sparkline(row) for row in rows]))
     return table(columns, width)
 
 
 def _asked_for(rows: Sequence[Figures]) -> Iterator[Column]:
     """Quantiles, what a cast loses, how zeros are arranged, singular values."""
-    quantiles: list[Mapping[float, float]] = [row.tensor.quantiles if row.tensor else {} for row in rows]
-    for share in max(quantiles, key=len, default=dict[float, float]()):
+    quantiles = [row.quantiles for row in rows]
+    for share in max(quantiles, key=len, default=()):
         yield _column(f"q{share:g}", [_number(of.get(share)) for of in quantiles])
     if any(row.lost for row in rows):
         for at, title in enumerate(("overflow", "vanish")):
@@ -97,7 +97,7 @@ def _share(value: float | None, of: int = 1) -> str:
     return f"{min(max(100 * value, 0.01), 99.99):.2f}%"
 
 
-def _sparkline(row: Figures) -> str:
+def sparkline(row: Figures) -> str:
     """A bar for each bin, the highest full; a count above zero always shows."""
     counts, _ = row.histogram()
     most = max(counts, default=0)

@@ -8,6 +8,7 @@ from functools import cached_property, reduce
 from typing import Any, Literal, NamedTuple
 
 from statedict.difference import NONE, Difference
+from statedict.displaying import Displayed
 from statedict.index import TensorInfo
 
 Structure = Literal["added", "removed", "renamed", "reshaped", "recast", "retied"]
@@ -80,7 +81,7 @@ class Described(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Diff:
+class Diff(Displayed):
     """What `diff` has found. It is true where anything is otherwise."""
 
     rows: tuple[Row, ...]

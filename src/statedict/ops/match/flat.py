@@ -14,9 +14,10 @@ from statedict.ops.match.fusing import (
     stacks,
     whole_of,
 )  # fmt: skip
+from statedict.ops.match.lists import lists_of
 from statedict.ops.match.pairing import best_pairs
 from statedict.ops.match.scoring import Context, Way, clear_score, ranks, ways
-from statedict.ops.match.units import Unit, count, lists_of
+from statedict.ops.match.units import Unit, count
 from statedict.ops.recipes import Recipe
 
 _CLEAR = 0.3

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from statedict import collector
+from statedict.displaying import Displayed
 from statedict.engine import Progress
 from statedict.errors import StatedictError
 from statedict.index import EMPTY, Index, TensorInfo
@@ -52,7 +53,7 @@ class Open(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Match:
+class Match(Displayed):
     """How a source becomes a target, as far as can be told."""
 
     lines: tuple[Line, ...]

@@ -1,39 +1,56 @@
 """A match as a file of rules, which `statedict edit --rules` follows and a person may correct."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from statedict.narrow import is_list
 from statedict.ops.folding import folded
+from statedict.ops.making import MakeRule
 from statedict.ops.match.matching import Match
 from statedict.ops.rules import compile_rule
 
 
 def rules_toml(match: Match) -> str:
     """The edits that make the source the target, as TOML: what goes, then what is renamed or made of what."""
-    return "\n".join(_blocks(match))
-
-
-def _blocks(match: Match) -> Iterator[str]:
-    for said, names in _unmade(match):
-        if names:
-            yield _comment(f"{said}: {', '.join(folded(names))}")
-    if match.unused:
-        rows = "".join(f"    {_toml(pattern)},\n" for pattern in folded(match.unused))
-        yield f"# Nothing of the target is made of these.\ndrop = [\n{rows}]\n"
-    name = "rename" if is_a_chain(match) else "make"
+    rules: list[tuple[MakeRule, str]] = []
     for rule, lines in match.counted_rules:
-        table = "".join(f"{key} = {_toml(value)}\n" for key, value in rule.table().items())
         sure = min(line.confidence for line in lines)
         reasons = ", ".join(dict.fromkeys(line.reason for line in lines))
-        said = _comment(f"{len(lines):,}: {reasons}{'' if sure > _SURE else '; check this'}")
-        yield f"[[{name}]]  {said}\n{table}"
+        rules.append((rule, f"{len(lines):,}: {reasons}{'' if sure > _SURE else '; check this'}"))
+    return rules_text(_unmade(match), match.unused, "rename" if is_a_chain(match) else "make", rules)
+
+
+def rules_text(
+    notes: Iterable[tuple[str, Sequence[str]]],
+    unused: Sequence[str],
+    edit: str,
+    rules: Iterable[tuple[MakeRule, str]],
+) -> str:
+    """A file of rules: names told in comments, what is dropped, then `edit` by each rule, with what it does."""
+    return "\n".join(_blocks(notes, unused, edit, rules))
+
+
+def _blocks(
+    notes: Iterable[tuple[str, Sequence[str]]],
+    unused: Sequence[str],
+    edit: str,
+    rules: Iterable[tuple[MakeRule, str]],
+) -> Iterator[str]:
+    for said, names in notes:
+        if names:
+            yield _comment(f"{said}: {', '.join(folded(names))}")
+    if unused:
+        rows = "".join(f"    {_toml(pattern)},\n" for pattern in folded(unused))
+        yield f"# Nothing of the target is made of these.\ndrop = [\n{rows}]\n"
+    for rule, said in rules:
+        table = "".join(f"{key} = {_toml(value)}\n" for key, value in rule.table().items())
+        yield f"[[{edit}]]  {_comment(said)}\n{table}"
 
 
 _SURE = 0.75
 
 
-def _unmade(match: Match) -> Iterator[tuple[str, list[str]]]:
+def _unmade(match: Match) -> Iterator[tuple[str, Sequence[str]]]:
     yield "The target has these, the source not", list(match.missing)
     yield "Of other shapes", [each.target for each in match.mismatched]
     yield "Not decided, add a rule", [each.target for each in match.ambiguous]

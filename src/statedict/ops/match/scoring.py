@@ -2,18 +2,21 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from statedict.ops.match.units import Parts, Unit
-from statedict.ops.match.words import contradict, weight_of
+from statedict.ops.match.words import Number, contradict, is_short_for, weight_of
 from statedict.ops.recipes import Shape
 
 EXACT = 3.0
 _CONTRADICTED = -2.0
 _LAST = 2.0
 _MISCOUNTED = -1.0
+_SHORTENED = 0.7
+"""What it counts that a word is the begin of another, where the same word counts 1."""
 _MATRIX = 2
+_BRANCHES = frozenset({"downsample"})
 Weight = Callable[[str], float]
 """How much a word tells."""
 
@@ -71,6 +74,10 @@ class Context:
     def __init__(self, sources: Sequence[Unit], targets: Sequence[Unit]) -> None:
         self._often = Counter(word for unit in (*sources, *targets) for said in unit.words for word in set(said))
         self._all = max(1, len(sources) + len(targets))
+        ours, theirs = _around(sources), _around(targets)
+        both = {each for held in ours.values() for each in held} & {each for held in theirs.values() for each in held}
+        self._around = {at: held & both for at, held in (ours | theirs).items()}
+        """Of each layer what the modules hold that it is in, of those that both sides have."""
         self.renamed: Counter[tuple[Parts, Parts]] = Counter()
         """How often parts of a source's name became those of its target's."""
 
@@ -100,11 +107,16 @@ class Context:
         ours, theirs = list(source.numbers.values()), list(target.numbers.values())
         if not ours or not theirs:
             return 0.0
-        same = sum(one.is_as(other) for one, other in zip(reversed(ours), reversed(theirs), strict=False))
-        few = min(len(ours), len(theirs))
         if _miscounted(source, target):
             return _MISCOUNTED
-        return 0.4 * (2 * same - few) / few
+        said = [one.is_as(other) for one, other in _counterparts(ours, theirs)]
+        return 0.4 * (2 * sum(said) - len(said)) / len(said) if said else 0.0
+
+    def places(self, source: Unit, target: Unit) -> float:
+        """From 0 to 1 how many of the modules that two layers are in hold layers of the same shapes."""
+        ours, theirs = (self._around.get(id(unit), _NOWHERE) for unit in (source, target))
+        both = ours | theirs
+        return len(ours & theirs) / len(both) if both else 0.0
 
     def was_renamed(self, source: Unit, target: Unit) -> float:
         """From 0 to 1 how much of what is different in the names was so before."""
@@ -117,6 +129,36 @@ class Context:
             known = sum(self.renamed[(one,), (other,)] > 0 for one, other in changed)
             return known / len(changed) if changed else 1.0
         return 0.5 if self.renamed[source.parts[:-1], target.parts[:-1]] > 0 else 0.0
+
+
+_NOWHERE: frozenset[object] = frozenset()
+
+
+def _around(units: Sequence[Unit]) -> dict[int, frozenset[object]]:
+    """Of each layer, by `id`, what the modules hold that it is in, but for one that holds all."""
+    inside: dict[Parts, list[Unit]] = {}
+    for unit in units:
+        for depth in range(1, len(unit.parts)):
+            inside.setdefault(unit.parts[:depth], []).append(unit)
+    held = {
+        path: tuple(sorted(tuple(sorted(unit.shapes.items())) for unit in group))
+        for path, group in inside.items()
+        if 1 < len(group) < len(units)
+    }
+    return {
+        id(unit): frozenset(held[path] for depth in range(1, len(unit.parts)) if (path := unit.parts[:depth]) in held)
+        for unit in units
+    }
+
+
+def _counterparts(ours: Sequence[Number], theirs: Sequence[Number]) -> Iterator[tuple[Number, Number]]:
+    """Numbers of two names that count the same, from the end on, in their order."""
+    at = len(theirs)
+    for one in reversed(ours):
+        found = next((place for place in reversed(range(at)) if one.is_comparable(theirs[place])), None)
+        if found is not None:
+            at = found
+            yield one, theirs[at]
 
 
 def _miscounted(source: Unit, target: Unit) -> bool:
@@ -142,8 +184,14 @@ def alike(one: Sequence[Sequence[str]], other: Sequence[Sequence[str]], weight: 
     if not total:
         return 0.0
     common = sum(min(value, second[word]) for word, value in first.items() if word in second)
-    same = 2 * common / total
+    same = 2 * (common + _SHORTENED * _shortened(first, second)) / total
     return same + (_CONTRADICTED if contradict(first, second) else 0.0)
+
+
+def _shortened(first: Mapping[str, float], second: Mapping[str, float]) -> float:
+    """What those words weigh that one name has in full, and the other shortened."""
+    ours, theirs = first.keys() - second.keys(), second.keys() - first.keys()
+    return sum(min(first[one], second[other]) for one in ours for other in theirs if is_short_for(one, other))
 
 
 def _weighed(said: Sequence[Sequence[str]], weight: Weight) -> dict[str, float]:
@@ -161,6 +209,7 @@ def clear_score(context: Context, source: Unit, target: Unit, how: dict[str, Way
     if source.parts == target.parts and len(how) == len(source.shapes) == len(target.shapes):
         return EXACT + 1.5 * all(each == AS_IT_IS for each in how.values())
     score = 1.5 * context.names(source, target) + 0.8 * context.was_renamed(source, target)
+    score += 0.8 * context.places(source, target)
     return score - max(each.cost for each in how.values()) - 0.3 * len(set(source.shapes) ^ set(target.shapes))
 
 
@@ -171,9 +220,11 @@ class Rank(NamedTuple):
     of: int
     told: bool = False
     """Whether names tell, and not the order of the checkpoint alone."""
+    beside: int = 0
+    """How many of these are in a branch beside the others, by their names."""
 
     def is_as(self, other: "Rank") -> bool:
-        return (self.at, self.of) == (other.at, other.of)
+        return (self.at, self.of, self.beside) == (other.at, other.of, other.beside)
 
 
 def ranks(units: Iterable[Unit]) -> dict[int, Rank]:
@@ -185,11 +236,17 @@ def ranks(units: Iterable[Unit]) -> dict[int, Rank]:
     return {at: rank for group in groups.values() for at, rank in _ranked(group)}
 
 
+def is_beside(unit: Unit) -> bool:
+    """Whether its name says that it is in a branch beside the others, which some define before them and some behind."""
+    return any(word in _BRANCHES for said in unit.words for word in said)
+
+
 def _ranked(group: list[Unit]) -> Iterator[tuple[int, Rank]]:
     said = {id(unit): ordinal(unit) for unit in group}
     told = None not in said.values() and len(set(said.values())) == len(group)
     ordered = sorted(group, key=lambda unit: (said[id(unit)] or 0.0 if told else 0.0, unit.place))
-    yield from ((id(unit), Rank(at, len(group), told)) for at, unit in enumerate(ordered))
+    beside = sum(map(is_beside, group))
+    yield from ((id(unit), Rank(at, len(group), told, beside)) for at, unit in enumerate(ordered))
 
 
 _ORDINALS = (

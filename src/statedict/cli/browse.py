@@ -1,0 +1,29 @@
+"""`statedict browse`: one checkpoint, or two, in the terminal."""
+
+import click
+
+from statedict.cli.explore import side
+from statedict.extras import needed
+
+
+@click.command(short_help="Look at it in the terminal: tree, search, statistics, differences.")
+@click.argument("a")
+@click.argument("b", required=False)
+@click.option("--key", metavar="NAME", help="Take only this part of both: a module, by its name.")
+@click.option("--key-b", metavar="NAME", help="Take only this part of B.")
+@click.option("--strip", is_flag=True, help="Take wrappers' prefixes out of both: `module.`, `_orig_mod.`, ...")
+@click.option("--format", metavar="NAME", help="Read A as this format instead of telling it.")
+def command(a: str, b: str | None, key: str | None, key_b: str | None, strip: bool, format: str | None) -> int:
+    """Look at A in the terminal, on this machine or another: its tree, and whatever is chosen in it.
+
+    Arrows go through the tree, / searches, s reads a tensor or module and shows its numbers, u unfolds repeated blocks,
+    d shows what B has otherwise, q ends it. Nothing is written.
+    """
+    needed("textual", "browse", "the terminal explorer needs textual, which is not installed")
+    sides = [side(a, key, format, strip=strip)]
+    if b is not None:
+        sides.append(side(b, key_b or key, None, strip=strip))
+    from statedict.terminal.explorer import Explorer
+
+    Explorer(sides).run()
+    return 0

@@ -1,0 +1,1 @@
+"""The explorer in the terminal, for who sits at another machine: drawn by textual."""

@@ -1,0 +1,63 @@
+"""The server of the explorer: on this machine alone, under an address that nobody guesses, until it is told to end."""
+
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+from statedict.errors import StatedictError
+from statedict.extras import needed
+from statedict.web.side import Side
+
+_HOST = "127.0.0.1"
+
+
+def require_server() -> None:
+    """Nothing, where a page can be served. Raises MissingExtraError with the command that installs what is missing."""
+    for library in ("starlette", "uvicorn"):
+        needed(library, "explore", f"the explorer needs {library}, which is not installed")
+
+
+def listening(port: int) -> socket.socket:
+    """A socket at that port of this machine's own address, 0 for any that is free. Raises StatedictError."""
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((_HOST, port))
+    except OSError as error:
+        held.close()
+        reason = (error.strerror or str(error)).lower()
+        raise StatedictError(f"port {port} of {_HOST} cannot be had: {reason}; choose another, or 0 for any") from None
+    return held
+
+
+def serve(sides: Sequence[Side], held: socket.socket, ready: Callable[[str], None]) -> None:
+    """Serve the explorer until Ctrl-C; `ready` is called with its address once it is to be had.
+
+    The address holds 256 random bits, without which every request is refused: see `guard`.
+    """
+    import uvicorn
+
+    from statedict.web.app import application
+    from statedict.web.guard import Guard
+
+    token, port = secrets.token_urlsafe(32), held.getsockname()[1]
+    config = uvicorn.Config(
+        Guard(application(sides), token, port),  # pyright: ignore[reportArgumentType] - ASGI, by other names
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        lifespan="off",
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+        ws="none",
+    )
+    for side in sides:  # so that the tree is there when the page asks for it
+        threading.Thread(target=side.fields, daemon=True).start()
+    held.listen(128)
+    ready(f"http://{_HOST}:{port}/{token}/")
+    try:
+        uvicorn.Server(config).run(sockets=[held])
+    except KeyboardInterrupt:
+        return
