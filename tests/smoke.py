@@ -38,6 +38,41 @@ for wanted in (model.to_torch, model.classifier.bias.torch, lambda: sd.load_into
 """
 """What works with nothing but what statedict itself asks for, and says what is missing for the rest."""
 CHECKS = {
+    "browse": """
+import statedict.terminal.explorer, textual
+""",
+    "catalog": """
+import pathlib, shutil, subprocess, sys
+pathlib.Path("zoo").mkdir()
+shutil.copy(EXAMPLE, "zoo")
+ours = [sys.executable, "-m", "statedict", "catalog"]
+subprocess.run([*ours, "add", "zoo"], check=True)
+said = subprocess.run([*ours, "sql", "SELECT count(*) FROM tensors"], check=True, capture_output=True, text=True).stdout
+assert "44" in said, said
+""",
+    "dask": """
+import concurrent.futures, distributed, statedict as sd
+with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+    with distributed.Client(cluster) as client:
+        assert sd.stats(sd.open(EXAMPLE), executor=client.get_executor()).total.count == 487_096
+""",
+    "explore": """
+import statedict.web.app, statedict.web.serving
+statedict.web.serving.require_server()
+""",
+    "remote": """
+import functools, http.server, pathlib, threading, statedict as sd
+folder = str(pathlib.Path(EXAMPLE).parent)
+serve = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    model = sd.open(f"http://127.0.0.1:{server.server_port}/tiny.pth")
+    assert model.get_parameter("conv1.bias").numpy().shape == (128,)
+    server.shutdown()
+""",
+    "signing": """
+import model_signing
+""",
     "gguf": """
 import gguf, numpy, statedict as sd
 values = numpy.linspace(-1, 1, 64, dtype="f4").reshape(2, 32)
@@ -70,7 +105,7 @@ assert model.get_parameter("params.Dense_0.kernel").numpy().ravel().tolist() == 
     "parquet": """
 import subprocess, sys, pyarrow.parquet
 subprocess.run([sys.executable, "-m", "statedict", "stats", EXAMPLE, "--parquet", "a.parquet"], check=True)
-assert pyarrow.parquet.read_table("a.parquet").num_rows == 38
+assert pyarrow.parquet.read_table("a.parquet").num_rows == 44
 """,
     "plot": """
 import subprocess, sys, pathlib

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from statedict import opening
-from statedict.dtypes import DType
+from statedict.dtypes import EXAMPLES, DType
 from statedict.dtypes import dtype as dtype_of
 from statedict.errors import FormatError, PatternError, ReadError, StatedictError
 from statedict.expressions.rounding import Overflow
@@ -53,7 +53,7 @@ def type_named(name: str) -> DType:
     try:
         return dtype_of(name)
     except ValueError:
-        raise StatedictError(f"`{name}` is no element type; expected one such as bf16, f16, f32 or f8_e4m3fn") from None
+        raise StatedictError(f"`{name}` is no element type; expected one such as {EXAMPLES}") from None
 
 
 def _sliced(model: Module, rules: Sequence[str]) -> Module:

@@ -35,7 +35,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_commands(folder: Path) -> None:
     assert offered("statedict ", folder) == [f"plain,{name}" for name in COMMANDS]
-    assert offered("statedict ex", folder) == ["plain,extract-lora", "plain,explore"]
+    assert offered("statedict ext", folder) == ["plain,extract-lora"]
+    assert offered("statedict catalog du", folder) == ["plain,duplicates"]
 
 
 def test_files_are_left_to_the_shell(folder: Path) -> None:

@@ -222,6 +222,23 @@ def test_version_help_and_no_command(folder: Path) -> None:
     assert run().code == 0
 
 
+def test_help_is_a_command_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("help").out == run("--help").out
+    assert run("help", "tree").out == run("tree", "--help").out
+    assert is_one_line_of_error(run("help", "nonsense"))
+    said = "statedict: there is no command `version`; did you mean `--version`? (see `statedict --help`)\n"
+    assert run("version").err == said
+    assert run("xyzzy").err == "statedict: there is no command `xyzzy` (see `statedict --help`)\n"
+
+
+def test_a_folder_that_is_only_a_dot_has_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "models").mkdir()
+    (folder / "good.safetensors").rename(folder / "models" / "good.safetensors")
+    monkeypatch.chdir(folder / "models")
+    assert run("tree", ".").out == run("tree", "../models").out
+    assert "models" in run("tree", ".").out
+
+
 def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
     assert isinstance(commands, Commands)
     for name, summary in COMMANDS.items():

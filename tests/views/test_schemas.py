@@ -1,6 +1,7 @@
 """Every document that `--json` prints says which schema it follows, and follows it; nothing in it is undescribed."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from safetensors.torch import load_file, save_file
 
-from statedict.cli.commands import COMMANDS, commands
+from statedict.cli.commands import commands
 from statedict.views.documents import SCHEMAS, schema
 from tests.commands import run
 from tests.sample_checkpoints import write_all
@@ -33,6 +34,8 @@ CASES = {
     "stats of modules": ["stats", "train.ckpt", "--modules", "--structure", "--if-cast", "f16", "--json"],
     "stats of all": ["stats", "language.pt", "--total", "--histogram", "--json"],
     "check": ["check", "broken.safetensors", "--json"],
+    "check of a pickle that names classes": ["check", "train.ckpt", "--level", "note", "--json"],
+    "check of a folder": ["check", "zoo", "--json"],
     "check of nothing": ["check", "net.pt", "--json"],
     "hash": ["hash", "language.pt", "--json"],
     "hash of modules": ["hash", "language.pt", "--modules", "--json"],
@@ -52,6 +55,12 @@ CASES = {
     "shrink": ["shrink", "net_whole.pt", "small.pt", "--amount", "0.5", "--chain", "features", "--json"],
     "extract-lora": ["extract-lora", "tuned.safetensors", "net.safetensors", "adapter", "--rank", "2", "--json"],
     "formats": ["formats", "--json"],
+    "catalog-add": ["catalog", "add", "zoo", "--db", "again.duckdb", "--json"],
+    "catalog-duplicates": ["catalog", "duplicates", "--db", "zoo.duckdb", "--json"],
+    "catalog-lineage": ["catalog", "lineage", "--db", "zoo.duckdb", "--json"],
+    "catalog-rows": ["catalog", "find", "--db", "zoo.duckdb", "--name", "*.weight", "--json"],
+    "catalog-rows of SQL": ["catalog", "sql", "SELECT * FROM checkpoints", "--db", "zoo.duckdb", "--json"],
+    "catalog-rows, none": ["catalog", "sql", "SELECT * FROM tensors WHERE false", "--db", "zoo.duckdb", "--json"],
 }
 
 
@@ -65,6 +74,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         changed(Path("net.safetensors"), Path("tuned.safetensors"), 3.0)
         changed(Path("net.safetensors"), Path("broken.safetensors"), float("nan"))
         assert run("hash", "net.pt", "--manifest", "manifest.json").code == 0
+        (folder / "zoo").mkdir()
+        for name in ("net.pt", "net.safetensors", "tuned.safetensors"):
+            shutil.copy(name, "zoo")
+        assert run("catalog", "add", "zoo", "--db", "zoo.duckdb", "--prints").code == 0
     return folder
 
 
@@ -128,9 +141,20 @@ def test_every_kind_has_its_schema_and_every_schema_is_of_a_kind() -> None:
         assert kind in SCHEMAS
 
 
+def printing(group: click.Group, context: click.Context, prefix: str = "") -> Iterator[str]:
+    """Yield the names of all commands with `--json`, those of groups of theirs too."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from printing(command, context, f"{prefix}{name} ")
+        elif command is not None and any(parameter.name == "as_json" for parameter in command.params):
+            yield f"{prefix}{name}"
+
+
 def test_every_kind_and_every_command_that_prints_one_is_tried() -> None:
     assert {case.partition(" ")[0].rstrip(",") for case in CASES} == set(SCHEMAS)
     context = click.Context(commands, **commands.context_settings)
-    found = {name: commands.get_command(context, name) for name in COMMANDS}
-    printing = {name for name, command in found.items() if command and any(p.name == "as_json" for p in command.params)}
-    assert printing <= {arguments[0] for arguments in CASES.values()}
+    tried = {" ".join(arguments) for arguments in CASES.values()}
+    assert [
+        name for name in printing(commands, context) if not any(f"{each} ".startswith(f"{name} ") for each in tried)
+    ] == []

@@ -138,7 +138,8 @@ def require_prints(catalog: Catalog) -> None:
         )
 
 
-def as_json(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
-    """Rows as one JSON document, an object a line."""
+def as_json(columns: Sequence[str], rows: Sequence[tuple[Any, ...]], schema: str) -> str:
+    """Rows as one JSON document of that schema, an object a line."""
     lines = ",\n".join("  " + json.dumps(dict(zip(columns, row, strict=True)), default=str) for row in rows)
-    return f'{{"rows": [\n{lines}\n]}}\n' if rows else '{"rows": []}\n'
+    head = f'{{"schema": {json.dumps(schema)}, "rows": ['
+    return f"{head}\n{lines}\n]}}\n" if rows else f"{head}]}}\n"

@@ -62,10 +62,10 @@ def add(
     with Catalog(db, create=True) as catalog, reading_bar("Adding") as progress:
         found = add_all(catalog, root, prints=prints, executor=executor, threads=threads, progress=progress)
     if as_json:
-        from statedict.views.documents import document
+        from statedict.views.documents import document, schema
 
         counts = {name: getattr(found, name) for name in ("added", "unchanged", "removed", "unreadable")}
-        output.print_text(document(catalog=db, **counts))
+        output.print_text(document(schema=schema("catalog-add"), catalog=db, **counts))
     else:
         output.print_lines(added_lines(found, db))
 
@@ -81,12 +81,13 @@ def duplicates(db: str, top: int, as_json: bool) -> None:
     from statedict.catalog.asking import duplicates as find_duplicates
     from statedict.catalog.database import Catalog
     from statedict.views.catalog import duplicates_lines
-    from statedict.views.documents import rows_document
+    from statedict.views.documents import rows_document, schema
 
     with Catalog(db) as catalog:
         found = find_duplicates(catalog, top)
     if as_json:
-        head = {"catalog": db, "tensors": found.tensors, "saved": found.saved, "of": found.of, "files": found.files}
+        head = {"schema": schema("catalog-duplicates"), "catalog": db, "tensors": found.tensors, "saved": found.saved}
+        head |= {"of": found.of, "files": found.files}
         rows = ({**each._asdict(), "saved": each.saved} for each in found.largest)
         output.print_text("".join(rows_document(head, "duplicates", rows)))
     else:
@@ -111,7 +112,7 @@ def lineage(checkpoint: str | None, db: str, dot: bool, as_json: bool) -> None:
     from statedict.catalog.relating import families
     from statedict.remote.urls import is_url
     from statedict.views.catalog import lineage_dot, lineage_lines
-    from statedict.views.documents import rows_document
+    from statedict.views.documents import rows_document, schema
 
     only = checkpoint if checkpoint is None or is_url(checkpoint) else os.path.abspath(checkpoint)  # noqa: PTH100
     with Catalog(db) as catalog:
@@ -121,7 +122,7 @@ def lineage(checkpoint: str | None, db: str, dot: bool, as_json: bool) -> None:
         output.print_text(lineage_dot(lines))
     elif as_json:
         rows = ({"path": name, "depth": depth, **said} for depth, name, said in lines)
-        output.print_text("".join(rows_document({"catalog": db}, "models", rows)))
+        output.print_text("".join(rows_document({"schema": schema("catalog-lineage"), "catalog": db}, "models", rows)))
     else:
         output.print_lines(lineage_lines(lines))
 
@@ -167,8 +168,9 @@ def sql(query: str, db: str, as_json: bool) -> None:
 def _print(columns: list[str], rows: list[tuple[Any, ...]], *, as_json: bool) -> None:
     if as_json:
         from statedict.catalog.asking import as_json as document
+        from statedict.views.documents import schema
 
-        output.print_text(document(columns, rows))
+        output.print_text(document(columns, rows, schema("catalog-rows")))
     else:
         from statedict.views.catalog import rows_lines
 

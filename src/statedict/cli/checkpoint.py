@@ -38,7 +38,8 @@ class Checkpoint:
     @property
     def name(self) -> str:
         """The last part of its path."""
-        return Path(self.index.source.name).name
+        path = Path(self.index.source.name)
+        return path.name or path.resolve().name or str(path)  # "." and "/" have none
 
     @property
     def size(self) -> int:

@@ -64,6 +64,11 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] == "help" and not ctx.resilient_parsing:  # as one would ask other programs
+            if len(args) == 1:
+                print_text(ctx.get_help() + "\n")
+                ctx.exit()
+            args = [args[1], "--help"]
         if ctx.resilient_parsing:  # a shell asks what may come next, and wants no opinion
             return super().resolve_command(ctx, args)
         if args and args[0] not in COMMANDS and os.path.exists(args[0]):  # noqa: PTH110 - no Path for one question
@@ -71,8 +76,8 @@ class Commands(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 
-            close = difflib.get_close_matches(args[0], COMMANDS, 1) or COMMANDS
-            ctx.fail(f"there is no command `{args[0]}`; did you mean {' or '.join(f'`{name}`' for name in close)}?")
+            close = difflib.get_close_matches(args[0], [*COMMANDS, "--version"], 1)
+            ctx.fail(f"there is no command `{args[0]}`" + "".join(f"; did you mean `{name}`?" for name in close))
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -29,8 +30,12 @@ def page(command: click.Command, context: click.Context, about: str) -> str:
             lines += [".TP", f"\\fB{_text(record[0])}\\fR", _text(record[1])]
     if isinstance(command, click.Group):
         lines.append(".SH COMMANDS")
-        for name, said in COMMANDS.items():
-            lines += [".TP", f"\\fBstatedict-{_text(name)}\\fR({_SECTION})", _text(said)]
+        for name, _, said in _within(command, context):
+            lines += [
+                ".TP",
+                f"\\fB{_text(context.command_path.replace(' ', '-'))}\\-{_text(name)}\\fR({_SECTION})",
+                _text(said),
+            ]
     lines += [".SH EXIT STATUS", "0 done, 1 found what it looks for, 2 wrong use or unreadable input."]
     return "".join(f"{line}\n" for line in lines)
 
@@ -38,12 +43,23 @@ def page(command: click.Command, context: click.Context, about: str) -> str:
 def pages() -> dict[str, str]:
     """Every page by the name of its file."""
     top = click.Context(commands, info_name="statedict", **commands.context_settings)
-    made = {f"statedict.{_SECTION}": page(commands, top, "look into neural-network checkpoints")}
-    for name, about in COMMANDS.items():
-        command = commands.get_command(top, name)
+    return dict(_pages(commands, top, "look into neural-network checkpoints"))
+
+
+def _pages(command: click.Command, context: click.Context, about: str) -> Iterator[tuple[str, str]]:
+    """Yield the page of a command and, of a group, those of the commands in it."""
+    yield f"{context.command_path.replace(' ', '-')}.{_SECTION}", page(command, context, about)
+    if isinstance(command, click.Group):
+        for name, inner, said in _within(command, context):
+            yield from _pages(inner, click.Context(inner, context, name), said)
+
+
+def _within(group: click.Group, context: click.Context) -> Iterator[tuple[str, click.Command, str]]:
+    """Yield each command of a group: its name, itself, and what it does in one line."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if command is not None:
-            made[f"statedict-{name}.{_SECTION}"] = page(command, click.Context(command, top, name), about)
-    return made
+            yield name, command, COMMANDS[name] if group is commands else command.get_short_help_str(200)
 
 
 def _paragraphs(text: str) -> list[str]:

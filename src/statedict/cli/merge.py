@@ -10,6 +10,7 @@ from statedict.cli.checkpoint import opened
 from statedict.cli.completing import PATH
 from statedict.cli.progress import progress_bar
 from statedict.cli.running import running_options
+from statedict.cli.targets import require_new
 from statedict.ops.lora.folding import fold_lora
 from statedict.ops.merge.merging import merge
 from statedict.ops.merge.settings import METHODS, Setting
@@ -64,6 +65,7 @@ def _number(text: str) -> Setting:
 @click.option("--dtype", metavar="NAME", help="The element type of the result: bf16, f32, ...")
 @click.option("--key", metavar="NAME", help="Take only this part of each FILE: a module, by its name.")
 @click.option("--shard-size", metavar="SIZE", help="Write a folder of files of at most so many bytes: 5GB.")
+@click.option("--force", is_flag=True, help="Replace what is at DST.")
 @click.option("--verify", is_flag=True, help="Read what was written back, and compare.")
 @click.pass_context
 @running_options
@@ -77,11 +79,12 @@ def command(ctx: click.Context, files: tuple[str, ...], **options: Any) -> None:
     --weight 'layers.{0-11}.**=0.3,**=0.5'. --density and --gamma are given once, or once for each FILE.
     """
     writing = {name: options.pop(name) for name in ("shard_size", "verify", "executor")}
-    key = options.pop("key")
+    key, force = options.pop("key"), options.pop("force")
     if files[0] == _LORA:
         model, target, doing = _folded(ctx, files[1:], options, key)
     else:
         model, target, doing = _merged(ctx, files, options, key)
+    require_new(target, None, force=force)
     with progress_bar("merging") as progress:
         how: dict[str, Any] = {"verify": writing["verify"], "executor": writing["executor"], "progress": progress}
         saved = save(model, target, max_shard_size=writing["shard_size"], **how)

@@ -49,7 +49,7 @@ def writing_options(function: F) -> F:
     return click.option("--to", metavar="NAME", help=kinds)(function)
 
 
-def require_new(target: str, source: Source, *, force: bool) -> None:
+def require_new(target: str, source: Source | None, *, force: bool) -> None:
     """Nothing, where a command may write. Raises StatedictError where something else is there, unless `force`."""
     path = place_of(target)
     if isinstance(path, RemotePlace):

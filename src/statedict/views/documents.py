@@ -31,6 +31,10 @@ SCHEMAS: Mapping[str, int] = {
     "shrink": 1,
     "extract-lora": 1,
     "formats": 1,
+    "catalog-add": 1,
+    "catalog-duplicates": 1,
+    "catalog-lineage": 1,
+    "catalog-rows": 1,
 }
 """Each kind of document, and the version of its schema, which is `schemas/KIND-VERSION.json`. A field more is no new
 version; one that is gone, or means something else, is."""
