@@ -215,4 +215,7 @@ def _is_program(source: Source) -> bool:
 
 def _said(error: StatedictError, place: _Place) -> str:
     """An error's text without the place, which is told apart."""
-    return str(error).removeprefix(f"{place.where}: ").removeprefix(f"{place.source.name}: ")
+    text = str(error)
+    for name in (place.where, place.source.name):
+        text = text.removeprefix(str(StatedictError(f"{name}: ")))
+    return text
