@@ -230,7 +230,7 @@ def test_by_keys_alone(page: Any) -> None:
     page.keyboard.press("ArrowDown")
     page.wait_for_selector(f'.details h2:not(:has-text("{first}"))')
     page.keyboard.press("End")
-    assert page.locator(".row.chosen .label").inner_text() == "layers.2.mlp.0.weight"
+    assert page.locator(".row.chosen").get_attribute("title") == "layers.2.mlp.0.weight"
     page.keyboard.press("/")
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")

@@ -136,13 +136,16 @@ export class Tree {
       this.toggle(number);
     } }, row.inside ? (row.open ? "▾" : "▸") : "");
     const text = fold ? this.foldText(fold) : row.flat ? model.name(at) : at === 0 ? model.title : model.labelOf(at);
-    element.append(twisty, h("bdi", { class: "label" }, shortened(fold ? text : nameText(text), LONGEST)));
+    let facts = spec ? `${shape(spec.shape)} ${spec.dtype}` : this.sizeOf(row);
+    const room = row.flat ? Math.max(12, Math.floor((this.element.clientWidth - 48) / 7)) : LONGEST;
+    if (row.flat && text.length + facts.length > room) facts = "";
+    element.append(twisty, h("bdi", { class: "label" }, shortened(fold ? text : nameText(text), room)));
     if (fold) element.append(h("span", { class: "times" }, `${exact(fold.count)}×`));
     const kind = model.kind(at);
-    if (kind) element.append(h("span", { class: "kind" }, shortened(nameText(kind), 40)));
+    if (kind && !row.flat) element.append(h("span", { class: "kind" }, shortened(nameText(kind), 40)));
     const same = model.same.get(at);
     if (same !== undefined) element.append(h("span", { class: "same" }, `= ${shortened(nameText(model.name(same) || model.title), 40)}`));
-    else element.append(h("span", { class: "facts" }, spec ? `${shape(spec.shape)} ${spec.dtype}` : this.sizeOf(row)));
+    else element.append(h("span", { class: "facts" }, facts));
     return element;
   }
 
