@@ -57,7 +57,7 @@ def served(*files: Path) -> Generator[tuple[str, int, float]]:
         yield found[0], process.pid, time.perf_counter() - begun
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(20)
+        process.communicate(timeout=20)
 
 
 def resident(pid: int, field: str) -> int:
