@@ -56,6 +56,7 @@ FRAMEWORKS = frozenset({"torch", "tensorflow", "keras", "jax", "flax", "dask", "
 AT_IMPORT = {
     "click": ("cli",),  # the command line is made of it
     "starlette": ("web",),  # loaded when a page is served
+    "rich": ("terminal",),
     "textual": ("terminal",),  # loaded when the terminal explorer begins
     "numpy": (
         "kernels",

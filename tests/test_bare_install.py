@@ -48,7 +48,8 @@ def missing_files(python: Path) -> list[str]:
     origin, torch = run(python, "-c", find).split()
     assert torch == "None"
     source = ROOT / "src" / "statedict"
-    wanted = [path.relative_to(source) for path in (*source.rglob("*.py"), source / "py.typed")]
+    every = (*source.rglob("*.py"), *(source / "web" / "files").iterdir(), source / "py.typed")
+    wanted = [path.relative_to(source) for path in every]
     return [str(path) for path in wanted if not (Path(origin).parent / path).is_file()]
 
 

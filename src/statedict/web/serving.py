@@ -35,7 +35,7 @@ def listening(port: int) -> socket.socket:
 def _prepare(sides: Sequence[Side]) -> None:
     """Make what the page asks for first, and load what its first heat map needs."""
     for side in sides:
-        side.fields()
+        side.encoded()
     importlib.import_module("statedict.kernels")
 
 

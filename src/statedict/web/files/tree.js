@@ -2,7 +2,7 @@
 // End, Page Up and Down, Enter; `*` opens all that is beside, `/` goes to the search.
 
 import { eachFrame, fill, h } from "./dom.js";
-import { brief, counted, exact, nameText, shape, shortened, size } from "./text.js";
+import { counted, exact, nameText, shape, shortened, size } from "./text.js";
 
 const ROW = 26;
 const SPARE = 12;
@@ -156,7 +156,7 @@ export class Tree {
   sizeOf({ at, fold }) {
     const { model } = this;
     const times = fold ? fold.count : 1;
-    return model.numel[at] ? `${brief(model.numel[at] * times)} · ${size(model.nbytes[at] * times)}` : "";
+    return model.numel[at] ? size(model.nbytes[at] * times) : "";
   }
 
   choose(number, toggles = false) {
