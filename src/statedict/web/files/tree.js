@@ -137,7 +137,7 @@ export class Tree {
     } }, row.inside ? (row.open ? "▾" : "▸") : "");
     const text = fold ? this.foldText(fold) : row.flat ? model.name(at) : at === 0 ? model.title : model.labelOf(at);
     let facts = spec ? `${shape(spec.shape)} ${spec.dtype}` : this.sizeOf(row);
-    const room = row.flat ? Math.max(12, Math.floor((this.element.clientWidth - 48) / 7)) : LONGEST;
+    const room = row.flat ? Math.max(12, Math.floor((this.element.clientWidth - 64) / 7.1)) : LONGEST;
     if (row.flat && text.length + facts.length > room) facts = "";
     element.append(twisty, h("bdi", { class: "label" }, shortened(fold ? text : nameText(text), room)));
     if (fold) element.append(h("span", { class: "times" }, `${exact(fold.count)}×`));
