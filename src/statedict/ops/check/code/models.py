@@ -17,6 +17,7 @@ from statedict.source import FileSource, Source
 
 _TEMPLATE = b"tokenizer.chat_template"
 _PIECE = 1 << 20
+_MOST_TEMPLATES = 64
 _STRING = 8
 _DOMAINS = re.compile(
     r"|ai\.onnx(\.(ml|training|preview\.training|contrib))?|com\.microsoft(\.(nchwc|experimental|extensions))?"
@@ -49,6 +50,7 @@ def _gguf(source: Source, where: str, limits: Limits) -> Iterator[Act]:
     """The chat templates of a GGUF file, found by their keys, so that nothing else in it need be sound."""
     version = int.from_bytes(source.read_at(4, min(4, source.size - 4)), "little")
     width = 4 if version == 1 else 8
+    found_so_far = 0
     for at in range(0, min(source.size, limits.header_bytes), _PIECE):
         data = source.read_at(at, min(_PIECE + 256, source.size - at))
         for found in re.finditer(re.escape(_TEMPLATE), data[: _PIECE + len(_TEMPLATE) - 1]):
@@ -64,6 +66,10 @@ def _gguf(source: Source, where: str, limits: Limits) -> Iterator[Act]:
             text = source.read_at(value + 4 + width, size).decode("utf-8", "replace")
             key = source.read_at(start, length).decode("utf-8", "replace")
             yield from jinja.acts(text, f"{where}: {shown(key)}")
+            found_so_far += 1
+            if found_so_far >= _MOST_TEMPLATES:
+                yield Act("unknown", where, "templates", f"has more than {_MOST_TEMPLATES} chat templates")
+                return
 
 
 def _keras(source: Source, where: str, limits: Limits) -> Iterator[Act]:

@@ -14,7 +14,7 @@ from statedict.limits import Limits
 from statedict.ops.check import tars, zips
 from statedict.ops.check.code import models, pickles, texts
 from statedict.ops.check.code.act import Act, Grade, worst
-from statedict.ops.check.unpacked import CLOSED, stream
+from statedict.ops.check.unpacked import CLOSED, Room, stream
 from statedict.source import Extent, PartSource, Source
 
 _NPY = b"\x93NUMPY"
@@ -29,6 +29,9 @@ _NATIVE = (
 _PICKLE_NAMES = re.compile(r"\.(pkl|pickle|p|pk|joblib|dill|ckpt|pt|pth|bin|dat|data|sav|model)$", re.IGNORECASE)
 _MOST_MEMBERS_GUESSED = 1 << 20
 _MOST_ACTS = 10_000
+_OPERATIONS = 2_000_000
+"""Of all pickles in a file together, or two for each byte of it."""
+_LOOKS = 16 << 20
 
 
 @dataclass
@@ -69,8 +72,13 @@ class _Walk:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._code = Code()
+        self._room = self._looks = Room(0, limits)
+        self._operations = 0
 
     def look(self, place: _Place) -> Code:
+        size = place.source.size
+        self._room, self._looks = Room(size, self._limits), Room(size, self._limits, _LOOKS)
+        self._operations = max(_OPERATIONS, 2 * size)
         self._into(place)
         self._code.acts.sort(key=lambda act: -("safe", "unknown", "dangerous").index(act.grade))
         return self._code
@@ -110,9 +118,12 @@ class _Walk:
                 continue
             for each in _spellings(entry, header):
                 try:
-                    member = zips.opened(place.source, each, header, self._limits)
+                    member = zips.opened(place.source, each, header, self._limits, self._room)
+                    self._looks.take(min(member.size, entry.packed), where)
                 except LimitError as error:
                     self._tell("dangerous", where, "bomb", _said(error, place))
+                    if min(self._room.left, self._looks.left) < 0:
+                        return
                     continue
                 except FormatError as error:
                     self._tell("unknown", where, "closed", _said(error, place))
@@ -127,7 +138,7 @@ class _Walk:
             self._into(_Place(part, part.name, member.name, place.depth + 1))
 
     def stream(self, place: _Place) -> None:
-        found = stream(place.source, place.head, self._limits)
+        found = stream(place.source, place.head, self._limits, self._room)
         if found is not None:
             self._into(_Place(found[1], f"{place.where}: unpacked", place.name, place.depth + 1))
 
@@ -162,11 +173,14 @@ class _Walk:
             self._pickles(place, 0, sure=False)
 
     def _pickles(self, place: _Place, start: int, *, sure: bool) -> None:
-        found = pickles.scan(place.source, place.where, self._limits, start, sure=sure)
+        most = self._operations
+        found = pickles.scan(place.source, place.where, self._limits, start, sure=sure, most=most)
+        self._operations -= found.operations
         self._add(found.acts)
         self._code.pickles += found.pickles
         self._code.imports += found.imports
         for source, at in found.nested:
+            self._looks.take(source.size, place.where)
             self._into(_Place(source, f"{place.where}: bytes at {at:,}", "", place.depth + 1))
 
     # What other formats hold

@@ -41,7 +41,7 @@ _NAMESPACES = frozenset(
         "prepacked",
     }
 )
-_LONGEST = 32 << 20
+_LONGEST = 1 << 19
 _RUNS = frozenset(
     {
         "runs programs", "runs Python code", "runs text as code", "runs programs and opens connections",
