@@ -109,4 +109,4 @@ def test_as_many_opcodes_as_the_limit_has() -> None:
     data = pickled(b"N0" * 1000 + SYSTEM)
     found = scan(BytesSource(data), "x", Limits(opcodes=100))
     assert [act.grade for act in found.acts] == ["unknown"]
-    assert "`Limits.opcodes`" in found.acts[0].expression
+    assert "`Limits.opcodes`" in found.acts[0].reason

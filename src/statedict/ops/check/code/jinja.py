@@ -26,9 +26,7 @@ _LONGEST = 16 << 20
 def acts(template: str, where: str) -> Iterator[Act]:
     """What a template would reach for."""
     if len(template) > _LONGEST:
-        yield Act(
-            "unknown", where, "template", f"is a template of {len(template):,} characters, which is not looked into"
-        )
+        yield Act("unknown", where, "", f"is a template of {len(template):,} characters, which is not looked into")
         return
     for at, block in _blocks(template):
         if (found := _reached(block[2:-2], is_tag=block[1] == "%")) is not None:

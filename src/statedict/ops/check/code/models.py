@@ -68,7 +68,7 @@ def _gguf(source: Source, where: str, limits: Limits) -> Iterator[Act]:
             yield from jinja.acts(text, f"{where}: {shown(key)}")
             found_so_far += 1
             if found_so_far >= _MOST_TEMPLATES:
-                yield Act("unknown", where, "templates", f"has more than {_MOST_TEMPLATES} chat templates")
+                yield Act("unknown", where, "", f"has more than {_MOST_TEMPLATES} chat templates")
                 return
 
 
@@ -79,7 +79,7 @@ def _keras(source: Source, where: str, limits: Limits) -> Iterator[Act]:
         try:
             yield from keras.acts(json.loads(config), f"{where}: model_config")
         except (ValueError, RecursionError):
-            yield Act("unknown", where, "model_config", "is no JSON, and so is not looked into")
+            yield Act("unknown", where, "", "is no JSON, and so is not looked into")
     stack: list[tuple[str, Any]] = [("", root)]
     while stack:
         path, value = stack.pop()
@@ -195,7 +195,7 @@ class _Onnx:
 def _tensorflow(source: Source, where: str) -> Iterator[Act]:
     """Operators of a TensorFlow graph that read or write files, or call Python."""
     if source.size > _LONGEST_PB:
-        yield Act("unknown", where, "graph", f"has {source.size:,} bytes, and is not looked into")
+        yield Act("unknown", where, "", f"has {source.size:,} bytes, and is not looked into")
         return
     data = source.read_at(0, source.size)
     for operator in sorted({found[1] for found in _TF_OPERATORS.finditer(data)} - _HARMLESS_TF):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from statedict.errors import LimitError
 from statedict.limits import Limits
-from statedict.ops.check.code.act import Act, Verdict
+from statedict.ops.check.code.act import Act
 from statedict.ops.check.code.expressions import Call, Many, elements
 from statedict.ops.check.code.machine import Machine
 from statedict.ops.check.code.names import verdict
@@ -105,8 +105,8 @@ def _add(found: Scanned, watcher: Watcher, where: str, end: int, broken: str) ->
     found.end = end
     found.broken = broken
     if broken:
-        thought = Verdict("unknown", "what follows cannot be read as a pickle, but what stands before it is run")
-        found.acts.append(Act(thought.grade, where, f"pickle: {broken}", thought.reason, end))
+        reason = f"{broken}: what follows cannot be looked into, but what stands before it is run"
+        found.acts.append(Act("unknown", where, "", reason, end))
 
 
 def _is_plausible(watcher: Watcher) -> bool:

@@ -83,8 +83,8 @@ class _Walk:
         self._code.acts.sort(key=lambda act: -("safe", "unknown", "dangerous").index(act.grade))
         return self._code
 
-    def _tell(self, grade: Grade, where: str, expression: str, reason: str) -> None:
-        self._add([Act(grade, where, expression, reason)])
+    def _tell(self, grade: Grade, where: str, reason: str) -> None:
+        self._add([Act(grade, where, "", reason)])
 
     def _add(self, acts: list[Act]) -> None:
         self._code.acts += acts[: max(0, _MOST_ACTS - len(self._code.acts))]
@@ -93,17 +93,17 @@ class _Walk:
         """Look into one file or member, as everything that it may be taken for."""
         if place.depth > self._limits.nested:
             reason = f"lies deeper than `Limits.nested` ({self._limits.nested}) allows to look"
-            self._tell("unknown", place.where, "nested", reason)
+            self._tell("unknown", place.where, reason)
             return
         place = place._replace(head=place.source.head(_HEAD))
         for looking in _LOOKING:
             try:
                 looking(self, place)
             except LimitError as error:
-                self._tell("dangerous", place.where, "bomb", _said(error, place))
+                self._tell("dangerous", place.where, _said(error, place))
             except FormatError as error:
                 reason = f"cannot be looked into to its end: {_said(error, place)}"
-                self._tell("unknown", place.where, "damaged", reason)
+                self._tell("unknown", place.where, reason)
 
     # Containers
 
@@ -121,16 +121,16 @@ class _Walk:
                     member = zips.opened(place.source, each, header, self._limits, self._room)
                     self._looks.take(min(member.size, entry.packed), where)
                 except LimitError as error:
-                    self._tell("dangerous", where, "bomb", _said(error, place))
+                    self._tell("dangerous", where, _said(error, place))
                     if min(self._room.left, self._looks.left) < 0:
                         return
                     continue
                 except FormatError as error:
-                    self._tell("unknown", where, "closed", _said(error, place))
+                    self._tell("unknown", where, _said(error, place))
                     continue
                 self._into(_Place(member, where, entry.name, place.depth + 1))
             if entry.flags & zips.ENCRYPTED and header.flags & zips.ENCRYPTED:
-                self._tell("unknown", where, "encrypted", "may be encrypted, and then nobody can look into it")
+                self._tell("unknown", where, "may be encrypted, and then nobody can look into it")
 
     def tar(self, place: _Place) -> None:
         for member in tars.members(place.source, self._limits) if tars.begins(place.head) else ():
@@ -148,7 +148,7 @@ class _Walk:
             if head.startswith(begins) and (begins != b"MZ" or _is_program(place.source)):
                 native = (begins, what) in _NATIVE
                 reason = f"is {what}, " + ("which runs when it is loaded" if native else "which is not looked into")
-                self._tell("unknown", place.where, "native" if native else "closed", reason)
+                self._tell("unknown", place.where, reason)
 
     # Pickles
 

@@ -25,7 +25,7 @@ def acts(source: Source, where: str, name: str, limits: Limits) -> Iterator[Act]
     if not lower.endswith((".json", ".py", ".yaml", ".yml", ".jinja", ".jinja2")) or not source.size:
         return
     if source.size > limits.header_bytes:
-        yield Act("unknown", where, "text", f"is a text of {source.size:,} bytes, which is not looked into")
+        yield Act("unknown", where, "", f"is a text of {source.size:,} bytes, which is not looked into")
         return
     text = source.read_at(0, source.size).decode("utf-8", "replace")
     if lower.endswith(".py"):
