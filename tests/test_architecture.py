@@ -76,6 +76,7 @@ FRAMEWORKS = frozenset(
 AT_IMPORT = {
     "click": ("cli",),  # the command line is made of it
     "starlette": ("web",),  # loaded when a page is served
+    "rich": ("terminal",),
     "textual": ("terminal",),  # loaded when the terminal explorer begins
     "numpy": (
         "kernels",

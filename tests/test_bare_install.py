@@ -56,9 +56,9 @@ def only(dist: Path, pattern: str) -> Path:
 
 
 def wanted() -> set[str]:
-    """What every installation has, relative to the folder `statedict`."""
-    python = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py")}
-    return python | {"py.typed"} | {f"schemas/{path.name}" for path in (SOURCE / "schemas").glob("*.json")}
+    """What every installation has, relative to the folder `statedict`: all but what is compiled."""
+    files = (path for path in SOURCE.rglob("*") if path.is_file() and path.suffix not in (".c", ".h", ".so", ".pyc"))
+    return {str(path.relative_to(SOURCE)) for path in files}
 
 
 def packed(wheel: Path) -> set[str]:

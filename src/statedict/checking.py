@@ -73,7 +73,8 @@ def wants_model(checks: Iterable[str]) -> bool:
 def admit(files: Files, source: Source, error: FormatError, checks: Iterable[str]) -> None:
     """Turn what opening a file raised into a finding. Raises it again where the file is simply no checkpoint."""
     unknown = isinstance(error, UnknownFormatError) and not is_called_so(source.name)
-    if unknown and not isinstance(source, Folder) and not files.findings and not files.pickles:
+    other = isinstance(source, Folder) and files.files
+    if unknown and not other and not files.findings and not files.pickles:
         raise error
     told = any(each.check == "readable" for each in files.findings)
     if not unknown and not told and "readable" in checks:

@@ -16,7 +16,7 @@ from statedict.cli.manual import main, pages
 def test_every_command_has_a_page_with_all_its_options() -> None:
     made = pages()
     assert {"statedict.1", *(f"statedict-{name}.1" for name in COMMANDS), "statedict-catalog-add.1"} <= set(made)
-    context = click.Context(commands)
+    context = click.Context(commands, **commands.context_settings)
     for name in COMMANDS:
         command = commands.get_command(context, name)
         assert command is not None

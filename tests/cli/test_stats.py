@@ -114,6 +114,8 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
         (["--if-cast", "i8"], "`int8` is no floating-point type"),
         (["--if-cast", "f17"], "`f17` is no element type"),
         (["--json", "--csv"], "cannot be had together"),
+        (["--modules", "--spectrum"], "`--spectrum` is of each matrix"),
+        (["--total", "--spectrum"], "`--spectrum` is of each matrix"),
         (["nothing.*"], "`nothing.*` matches"),
     ],
 )

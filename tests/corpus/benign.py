@@ -143,7 +143,7 @@ def _others(folder: Path) -> None:
     for suffix, make in (
         ("gguf", seeds.gguf),
         ("onnx", seeds.onnx),
-        ("keras", seeds.keras),
+        ("keras", lambda: seeds.keras()[:1]),
         ("h5", seeds.hdf5),
         ("safetensors", seeds.safetensors),
     ):

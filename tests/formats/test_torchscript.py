@@ -192,6 +192,13 @@ def test_code_beyond_the_limit_is_refused() -> None:
         index_of(linear(b"#" * 100_000), limits=Limits(header_bytes=50_000))
 
 
+def test_constants_in_another_folder_are_missed() -> None:
+    data = written(torch.jit.script(nn.Linear(2, 3)))
+    assert b"archive/constants.pkl" in data
+    with pytest.raises(FormatError, match=r"^net\.pt: the archive lacks `archive/constants\.pkl`"):
+        index_of(data.replace(b"archive/constants.pkl", b"another/constants.pkl"))
+
+
 def test_a_missing_storage_is_named() -> None:
     data = changed(written(torch.jit.script(nn.Linear(2, 3))), {"data/0": None})
     with pytest.raises(FormatError, match="data/0"):

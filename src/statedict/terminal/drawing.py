@@ -61,7 +61,7 @@ def tensor_label(entry: NamedTensor, *, whole: bool = False) -> Text:
 def tensor_facts(entry: NamedTensor) -> Text:
     """Its shape and type, after a space."""
     info = entry.tensor.info
-    return Text(f" {numbers.shape(info.shape)} ", "dim").append(info.dtype.short, "magenta")
+    return Text(f" {numbers.shape(info.shape)} {info.dtype.short}", "dim")
 
 
 def histogram(counts: list[int], low: str, high: str) -> Text:

@@ -68,7 +68,7 @@ class Explorer(App[None]):
 
     def compose(self) -> ComposeResult:
         """The parts of the screen."""
-        yield Header()
+        yield Header(icon="≡")
         with Horizontal():
             with Vertical(id="left"):
                 yield Input(placeholder="Search: words, or a pattern such as **.{q,k}_proj.*", id="search")

@@ -74,6 +74,7 @@ def _how(rule: MakeRule) -> str:
     joined = len(rule.sources) > 1
     words = [
         "transposed" if rule.transpose else "",
+        f"dimensions {shape(rule.permute)}" if rule.permute else "",
         f"joined along {rule.dim}" if joined else "",
         f"cut along {rule.dim}" if len(rule.targets) > 1 and not rule.tie else "",
         f"{rule.heads} heads" if rule.heads > 1 else "",

@@ -40,7 +40,6 @@ class _Explorer:
 
     def application(self) -> Starlette:
         answers: dict[str, Callable[[Request], Any]] = {
-            "model": self._model,
             "facts": lambda request: self._side(request).facts(_number(request, "at")),
             "statistics": lambda request: self._side(request).statistics(_number(request, "at")),
             "spectrum": lambda request: self._side(request).spectrum(_number(request, "at")),
@@ -53,6 +52,7 @@ class _Explorer:
         routes = [Route(f"/api/{name}", _answering(answer)) for name, answer in answers.items()]
         routes += [
             Route("/", _page),
+            Route("/api/model", self._model),
             Route("/api/tile", self._tile),
             Route("/api/rules", self._rules, methods=["POST"]),
             Route("/api/begin", self._begin, methods=["POST"]),
@@ -61,8 +61,13 @@ class _Explorer:
         ]
         return Starlette(routes=routes)
 
-    def _model(self, request: Request) -> dict[str, Any]:
-        return {"sides": len(self._sides), **self._side(request).fields()}
+    async def _model(self, request: Request) -> Response:
+        try:
+            encoded = await run_in_threadpool(self._side(request).encoded)
+        except PatternError as error:
+            return _refused(error)
+        begin = f'{{"sides":{len(self._sides)},'.encode()
+        return Response(begin + encoded.removeprefix(b"{"), media_type="application/json")
 
     def _side(self, request: Request) -> Side:
         at = _number(request, "side", 0)

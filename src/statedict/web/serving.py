@@ -1,5 +1,6 @@
 """The server of the explorer: on this machine alone, under an address that nobody guesses, until it is told to end."""
 
+import importlib
 import secrets
 import socket
 import threading
@@ -31,6 +32,13 @@ def listening(port: int) -> socket.socket:
     return held
 
 
+def _prepare(sides: Sequence[Side]) -> None:
+    """Make what the page asks for first, and load what its first heat map needs."""
+    for side in sides:
+        side.encoded()
+    importlib.import_module("statedict.kernels")
+
+
 def serve(sides: Sequence[Side], held: socket.socket, ready: Callable[[str], None]) -> None:
     """Serve the explorer until Ctrl-C; `ready` is called with its address once it is to be had.
 
@@ -53,8 +61,7 @@ def serve(sides: Sequence[Side], held: socket.socket, ready: Callable[[str], Non
         timeout_graceful_shutdown=1,
         ws="none",
     )
-    for side in sides:  # so that the tree is there when the page asks for it
-        threading.Thread(target=side.fields, daemon=True).start()
+    threading.Thread(target=_prepare, args=(sides,), daemon=True).start()
     held.listen(128)
     ready(f"http://{_HOST}:{port}/{token}/")
     try:

@@ -1,9 +1,10 @@
 """`Side`: one checkpoint that a page looks at, and what is answered about each of its tensors and modules."""
 
+import json
 import math
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 from statedict.engine import Progress
@@ -39,15 +40,33 @@ class Side:
     source: Source
     model: Module
 
-    @cached_property
+    _making: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _page: Page | None = field(default=None, repr=False)
+    _encoded: bytes = field(default=b"", repr=False)
+
+    @property
     def page(self) -> Page:
-        """Its tree as columns."""
-        return page(self.model)
+        """Its tree as columns, made once, whoever asks first."""
+        with self._making:
+            if self._page is None:
+                self._page = page(self.model)
+            return self._page
+
+    def encoded(self) -> bytes:
+        """What `fields` returns, as JSON."""
+        made = self.page
+        with self._making:
+            if not self._encoded:
+                self._encoded = json.dumps(self._fields(made), allow_nan=False, separators=(",", ":")).encode()
+            return self._encoded
 
     def fields(self) -> dict[str, Any]:
         """All that the page needs before anything is looked at."""
-        head = head_fields(self.page, self.file, self.format, self.size, self.model.metadata)
-        return {**head, "columns": self.page.columns()}
+        return self._fields(self.page)
+
+    def _fields(self, made: Page) -> dict[str, Any]:
+        head = head_fields(made, self.file, self.format, self.size, self.model.metadata)
+        return {**head, "columns": made.columns()}
 
     def tensor(self, at: int) -> NamedTensor:
         """The tensor of that number. Raises PatternError where it is none."""

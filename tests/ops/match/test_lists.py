@@ -1,8 +1,11 @@
 """Lists in lists, and what else tells layers of vision models apart: letters, branches, modules around them."""
 
+import pytest
 import torch
 
-from tests import planted
+import statedict as sd
+from statedict.ops.match.matching import match
+from tests import planted, real_models
 from tests.ops.match.test_matching import found, score
 
 WIDTHS = (8, 12, 16, 20, 24, 24)
@@ -99,3 +102,52 @@ def test_a_word_may_be_short_for_another() -> None:
         "cls_classifier.weight": source["head.weight"],
     }
     assert score(source, target) == (2, 0)
+
+
+KERNELS: dict[str, tuple[int, ...]] = {
+    "places": (5, 4, 3, 2),
+    "one place": (5, 4, 1, 1),
+    "as many in as out": (4, 4, 1, 1),
+    "of one dimension": (5, 4, 3),
+    "of each channel": (6, 1, 3, 3),
+}
+
+
+@pytest.mark.parametrize("case", KERNELS)
+def test_kernels_of_keras_and_flax(case: str) -> None:
+    """PyTorch's kernels have outputs and inputs first, theirs last; by shapes, and by values."""
+    shape = KERNELS[case]
+    theirs: planted.State = {}
+    ours: planted.State = {}
+    for name, (old, new) in {"stem": ("conv1", "stem.conv"), "body": ("conv2", "body.conv")}.items():
+        weight = torch.randn(shape) + len(name)
+        places = tuple(range(2, len(shape)))
+        order = (*places, 0, 1) if case == "of each channel" else (*places, 1, 0)
+        ours |= {f"{new}.weight": weight, f"{new}.bias": torch.randn(shape[0])}
+        theirs |= {f"{old}.kernel": weight.permute(order).contiguous(), f"{old}.bias": ours[f"{new}.bias"]}
+    assert score(theirs, ours, values=True) == (len(ours), 0)
+    renamed_alike = {name.replace("conv1", "stem.conv").replace("conv2", "body.conv"): t for name, t in theirs.items()}
+    assert score(renamed_alike, ours) == (len(ours), 0)
+    back = {name.replace(".kernel", ".weight"): value for name, value in renamed_alike.items()}
+    assert score(ours, back) == (len(ours), 0)
+
+
+def test_kernels_with_their_places_turned_are_proved_by_values() -> None:
+    ours = {"conv.weight": torch.randn(5, 4, 3, 3)}
+    theirs = {"x.0": ours["conv.weight"].permute(3, 2, 1, 0).contiguous()}
+    made = found(theirs, ours, values=True)
+    assert [str(rule) for rule in made.rules] == ["x.0 = conv.weight (permute=[3, 2, 1, 0])"]
+    assert score(theirs, ours, values=True) == (1, 0)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("part", "count"), [("pnet", 13), ("rnet", 16), ("onet", 21)])
+def test_a_trained_network_of_tensorflow_is_that_of_pytorch(part: str, count: int) -> None:
+    """MTCNN in an array of objects without names, as TensorFlow has it, and as a state dict."""
+    theirs = sd.open(real_models.fetch("mtcnn_weights_pickled.npy"), key=part)
+    ours = sd.open(real_models.fetch(f"mtcnn_{part}.pt"))
+    made = match(theirs, ours)
+    assert made.complete
+    assert made.proved
+    assert sd.diff(made.apply(theirs), ours, tensors_only=True).same
+    assert len(made.lines) == count

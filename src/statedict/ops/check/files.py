@@ -66,10 +66,15 @@ def index_findings(index: Index, checks: Iterable[str]) -> list[Finding]:
 
 def unreadable(source: Source, error: FormatError) -> Finding:
     """That statedict itself cannot read the file, with the reason."""
-    what = str(error).removeprefix(f"{source.name}: ")
+    what = said(error, source.name)
     return Finding(
         READABLE, source.name, "error", what, "fetch or save it again; a sound file is read", {"kind": "unreadable"}
     )
+
+
+def said(error: StatedictError, where: str) -> str:
+    """An error's text without the place that it begins with, which is told apart."""
+    return str(error).removeprefix(str(StatedictError(f"{where}: ")))
 
 
 def _unreadable(source: Source, limits: Limits) -> Iterator[Finding]:
@@ -114,10 +119,10 @@ def _gather(found: Files, check: str, where: str, findings: Iterator[Finding]) -
     try:
         found.findings.extend(findings)
     except LimitError as error:
-        what = str(error).removeprefix(f"{where}: ")
+        what = said(error, where)
         found.findings.append(odd("limit", where, "error", what, "do not unpack it: it fills disk and memory"))
     except FormatError as error:
-        what = f"cannot be looked through: {str(error).removeprefix(f'{where}: ')}"
+        what = f"cannot be looked through: {said(error, where)}"
         found.findings.append(Finding(check, where, "error", what, "fetch or save it again", {"kind": "damaged"}))
 
 
@@ -129,7 +134,7 @@ def _files(source: Source, found: Files) -> Iterator[tuple[Source, str]]:
         try:
             yield FileSource(path), os.fspath(path)
         except ReadError as error:
-            what = str(error).removeprefix(f"{path}: ")
+            what = said(error, os.fspath(path))
             found.findings.append(Finding(READABLE, os.fspath(path), "warning", what, "see who may read it"))
 
 

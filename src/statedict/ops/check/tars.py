@@ -21,15 +21,14 @@ class TarMember(NamedTuple):
     size: int
 
 
-def is_tar(source: Source) -> bool:
-    """Whether the file begins with a tar header: with its magic, or the checksum that all have."""
-    head = source.head(BLOCK)
+def begins(head: bytes) -> bool:
+    """Whether a file of these first 512 bytes begins with a tar header: its magic, or the checksum that all have."""
     return len(head) == BLOCK and (head[257:262] == b"ustar" or _is_header(head))
 
 
 def members(source: Source, limits: Limits) -> Iterator[TarMember]:
     """Yield the members; nothing of a file that is no tar archive. Ends where a header is damaged."""
-    if not is_tar(source):
+    if not begins(source.head(BLOCK)):
         return
     position, name = 0, ""
     for _ in range(limits.members):

@@ -121,9 +121,8 @@ class Unpacked(Source):
         raise TypeError("what is looked into is not sent to other processes")
 
 
-def stream(source: Source, limits: Limits) -> tuple[str, Source] | None:
-    """What the file unpacks to, and how it is compressed; None where it is not. Raises LimitError at a bomb."""
-    head = source.head(8)
+def stream(source: Source, head: bytes, limits: Limits) -> tuple[str, Source] | None:
+    """What a file of this head unpacks to, and how it is packed; None if it is not. Raises LimitError at a bomb."""
     for begins, name, make in STREAMS:
         if head.startswith(begins):
             found = Unpacked(Extent(source, 0, source.size), make, f"{source.name}: unpacked", limits)

@@ -83,7 +83,7 @@ def _of_one(base: Recipe, made: Sequence[tuple[str, Recipe]], unstacked: int) ->
     stacked = len(base.sources) // base.joined if base.stack else 0
     plain = MakeRule(
         joined, (), transpose=base.transpose, dim=base.dim, heads=base.heads, shape=base.shape,
-        stack=base.stack, unstack=unstacked > 0, rotary=base.rotary,
+        stack=base.stack, unstack=unstacked > 0, rotary=base.rotary, permute=base.permute,
     )  # fmt: skip
     parts = {recipe.part.at: (target, recipe.part) for target, recipe in made if recipe.part is not None}
     if parts:

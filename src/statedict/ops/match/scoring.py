@@ -16,6 +16,7 @@ _MISCOUNTED = -1.0
 _SHORTENED = 0.7
 """What it counts that a word is the begin of another, where the same word counts 1."""
 _MATRIX = 2
+_KERNEL = 3
 _BRANCHES = frozenset({"downsample"})
 Weight = Callable[[str], float]
 """How much a word tells."""
@@ -26,10 +27,12 @@ class Way(NamedTuple):
 
     transpose: bool = False
     reshape: bool = False
+    permute: Shape = ()
+    """The order of a kernel's dimensions, of one that other libraries have otherwise."""
 
     @property
     def cost(self) -> float:
-        return 0.3 * self.transpose + 0.15 * self.reshape
+        return 0.3 * (self.transpose or bool(self.permute)) + 0.15 * self.reshape
 
 
 AS_IT_IS = Way()
@@ -41,12 +44,39 @@ def way(source: Shape, target: Shape) -> Way | None:
         return AS_IT_IS
     if len(source) >= _MATRIX and (*source[:-2], source[-1], source[-2]) == target:
         return Way(transpose=True)
+    if len(squeezed(source)) > 1 and (orders := kernel_orders(source, target)):
+        return Way(permute=orders[0])
     if squeezed(source) == squeezed(target):
         return Way(reshape=True)
     flat = min(len(source), len(target)) == _MATRIX < max(len(source), len(target))
     if flat and source[0] == target[0] and math.prod(source) == math.prod(target):
         return Way(reshape=True)
     return None
+
+
+def kernel_orders(source: Shape, target: Shape) -> list[Shape]:
+    """The orders in which a kernel's dimensions may be put to be as another library has it, the likeliest first.
+
+    PyTorch has outputs, inputs and then places, Keras and Flax places first and outputs last, or, of kernels that go
+    over each channel alone, inputs before their multiples; and places may be the other way round. Most kernels are as
+    wide as high.
+    """
+    many = len(source)
+    if many < _KERNEL or len(target) != many:
+        return []
+    first, last = tuple(range(many - 2)), tuple(range(2, many))
+    orders: list[tuple[Shape, Shape]] = [
+        ((many - 1, many - 2, *first), first), ((*last, 1, 0), last), ((many - 2, many - 1, *first), first),
+        ((*last, 0, 1), last), (tuple(reversed(range(many))), ()),
+    ]  # fmt: skip
+    fitting = [each for each in orders if tuple(source[axis] for axis in each[0]) == target]
+    fitting.sort(key=lambda each: _unlikeliness([source[axis] for axis in each[1]]))
+    return [order for order, _ in fitting]
+
+
+def _unlikeliness(places: Sequence[int]) -> tuple[bool, int]:
+    """What is more for the sizes of a kernel that are less likely: not as wide as high, and large."""
+    return len(set(places)) != 1, math.prod(places)
 
 
 def squeezed(shape: Shape) -> Shape:

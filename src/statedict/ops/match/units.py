@@ -13,6 +13,7 @@ Parts = tuple[str, ...]
 _MASK = 4
 _BESIDE = frozenset({"w1", "w12", "w3"})
 _COUNTING = frozenset({"int64", "int32", "int16"})
+_KERNELS = ("weight", "kernel")
 _LETTERS = tuple("abcdefgh")
 _FEWEST_LETTERS = 3
 
@@ -100,9 +101,9 @@ def units_of(tensors: Mapping[str, TensorInfo]) -> list[Unit]:
     """The layers of a checkpoint in its order. Causal masks, which no one trains, are left out."""
     found: dict[tuple[Parts, str], Unit] = {}
     for name, info in tensors.items():
-        if info.shape is None or is_mask(info.shape):
-            continue
         *path, local = name.split(".")
+        if info.shape is None or (is_mask(info.shape) and local not in _KERNELS):
+            continue
         stem, role = role_of(local)
         parts = (*path, stem) if stem else tuple(path)
         unit = found.get((parts, ""))

@@ -20,6 +20,7 @@ export async function start(source) {
     page.select(0, 0, "start");
     document.body.dataset.painted = "true";
     performance.mark("painted");
+    setTimeout(() => page.models.forEach((model) => model.search("?")), 50); // names are put together before one types
   } catch (error) {
     fill(main, failure(error));
     throw error;

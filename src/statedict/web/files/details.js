@@ -171,7 +171,7 @@ export function statistics(found) {
   const rows = SHOWN.filter((key) => figures[key] !== undefined && figures[key] !== null && (figures[key] || !["nan", "posinf", "neginf", "denormals"].includes(key)))
     .map((key) => [TITLES[key] ?? key, key === "zeros" ? `${exact(figures.zeros)} (${percent(figures.sparsity)})` : ["nan", "posinf", "neginf", "denormals"].includes(key) ? exact(figures[key]) : number(figures[key], 6)]);
   if (figures.distinct) rows.push(["distinct", exact(figures.distinct)]);
-  if (figures.quantiles) rows.push(["quantiles", Object.entries(figures.quantiles).map(([share, value]) => `${Number(share) * 100} % ${number(value)}`).join(", ")]);
+  for (const [share, value] of Object.entries(figures.quantiles ?? {})) rows.push([Number(share) === 0.5 ? "median" : `${Math.round(share * 100)} % quantile`, number(value, 6)]);
   parts.push(facts(rows));
   return parts;
 }

@@ -148,7 +148,27 @@ export class HeatMap {
     return bottom > view.y && right > view.x && top < view.y + this.height / view.down && left < view.x + this.width / view.across;
   }
 
+  // The range of colours, from a small picture of the whole: the same whatever part is seen first.
+  begin() {
+    const { rows, columns } = this.view;
+    this.beginning ??= this.ask({ top: 0, left: 0, bottom: rows, right: columns, height: TILE / 2, width: TILE / 2 })
+      .then((found) => {
+        this.range = rangeOf(found);
+        this.onrange?.(this.range);
+      }, (error) => {
+        this.status.textContent = error.message;
+        this.range = { scale: "signed", low: -1, high: 1 };
+      })
+      .finally(() => this.paint());
+    return this.beginning;
+  }
+
   request() {
+    if (!this.range) {
+      this.field.dataset.loaded = "false";
+      this.begin();
+      return;
+    }
     while (this.busy < AT_ONCE && this.waiting.length) {
       const window = this.waiting.shift();
       const key = keyOf(window);
@@ -158,9 +178,6 @@ export class HeatMap {
       this.ask({ ...window, height: Math.ceil((window.bottom - window.top) / 2 ** window.down), width: Math.ceil((window.right - window.left) / 2 ** window.across) })
         .then((found) => {
           Object.assign(tile, found);
-          this.range ??= rangeOf(found);
-          this.onrange?.(this.range);
-          if (found.seen < found.total && !this.sampled) this.sampled = found.seen / found.total;
         })
         .catch((error) => {
           tile.error = error.message;
@@ -327,7 +344,7 @@ function keyOf({ top, left, across, down }) {
 }
 
 // The range of colours that shows most of a tile: around zero where both signs are there.
-export function rangeOf({ planes: [, low, high] }) {
+function rangeOf({ planes: [, low, high] }) {
   const values = Float32Array.from([...low, ...high].filter((value) => Number.isFinite(value))).sort();
   if (!values.length) return { scale: "signed", low: -1, high: 1 };
   const cut = (share) => values[Math.min(values.length - 1, Math.floor(share * values.length))];

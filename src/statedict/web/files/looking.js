@@ -2,7 +2,7 @@
 // what lies between them.
 
 import { choice, fill, h } from "./dom.js";
-import { HeatMap, rangeOf, View } from "./heatmap.js";
+import { HeatMap, View } from "./heatmap.js";
 import { exact, number } from "./text.js";
 
 const MODES = [["mean", "mean"], ["extreme", "largest |w|"], ["low", "least"], ["high", "greatest"]];
@@ -81,11 +81,10 @@ function pair(made, side, at, other) {
   const [first, second] = side ? [other, at] : [at, other];
   const maps = [made("Heat map of A", { side: 0, at: first }), made("Heat map of B", { side: 1, at: second }), made("Heat map of B less A", { side: "difference", at: first, other: second })];
   const [a, b] = maps;
-  const ask = b.ask;
-  b.ask = async (window) => {
-    const found = await ask(window);
-    b.range ??= a.range ?? rangeOf(found);
-    return found;
+  b.begin = async () => {
+    await a.begin();
+    b.range = a.range;
+    b.paint();
   };
   return maps;
 }

@@ -9,7 +9,9 @@ import { isLight } from "./palette.js";
 const HEAD = 17;
 const GAP = 2;
 const LEAST = 3;
-const BAND = 30;
+const SMALL = 6;
+const BAND = 90;
+const LEAST_BAND = 14;
 
 export class TreeMap {
   // `select(at)` is called for what a person chooses, `needFigures()` where a colouring needs what is not read yet.
@@ -64,7 +66,8 @@ export class TreeMap {
     this.boxes = [];
     if (this.width > 8 && this.height > 8) {
       if (this.form === "treemap") this.nest(this.root, 0, 0, this.width, this.height, 0);
-      else this.band(this.root, 0, this.width, 0);
+      else this.tall = Math.min(BAND, Math.max(LEAST_BAND, this.height / this.levels(this.root)));
+      if (this.form === "icicle") this.band(this.root, 0, this.width, 0);
     }
     this.drawCrumbs();
     this.drawLegend();
@@ -76,9 +79,15 @@ export class TreeMap {
     this.boxes.push(box);
     const children = [...this.model.children(at)].filter((child) => this.amount(child) > 0);
     if (box.leaf || !children.length) return;
+    const small = Math.min(width, height);
+    if (small < SMALL || width * height < children.length) {
+      box.leaf = true; // drawn as one: in the colour of the largest tensor in it
+      box.stands = this.largest(at);
+      return;
+    }
     const named = level > 0 && height > HEAD + 8 && width > 34;
     box.named = named;
-    const edge = level ? GAP : 0;
+    const edge = level && small > 22 ? GAP : 0;
     const inner = { x: x + edge, y: y + (named ? HEAD : edge), width: width - 2 * edge, height: height - edge - (named ? HEAD : edge) };
     if (inner.width < LEAST || inner.height < LEAST) return;
     children.sort((a, b) => this.amount(b) - this.amount(a));
@@ -88,8 +97,27 @@ export class TreeMap {
     }
   }
 
+  // The largest tensor in a module.
+  largest(at) {
+    let found = at;
+    while (!this.model.isTensor(found)) {
+      let most = -1;
+      for (const child of this.model.children(found)) if (most < 0 || this.amount(child) > this.amount(most)) most = child;
+      if (most < 0) break;
+      found = most;
+    }
+    return found;
+  }
+
+  // How many levels there are below a module.
+  levels(at) {
+    let most = 0;
+    for (let each = at; each < this.model.end[at]; each += 1) most = Math.max(most, this.model.depth[each]);
+    return most - this.model.depth[at] + 1;
+  }
+
   band(at, x, width, level) {
-    const height = Math.min(BAND, this.height / 4);
+    const height = this.tall;
     this.boxes.push({ at, x, y: level * height, width, height, level, leaf: this.model.isTensor(at), named: width > 24 });
     if ((level + 1) * height > this.height) return;
     const total = this.amount(at);
@@ -129,7 +157,7 @@ export class TreeMap {
     const { at, x, y, width, height } = box;
     const flat = this.form === "icicle";
     const coloured = box.leaf || flat;
-    const colour = coloured ? this.colouring.of(at) : box.level % 2 ? look.panel : look.ground;
+    const colour = coloured ? this.colouring.of(box.stands ?? at) : box.level % 2 ? look.panel : look.ground;
     paper.fillStyle = colour;
     const gap = coloured && width > 4 && height > 4 ? 0.5 : 0;
     paper.fillRect(x + gap, y + gap, width - 2 * gap, height - 2 * gap);

@@ -2,7 +2,7 @@
 // End, Page Up and Down, Enter; `*` opens all that is beside, `/` goes to the search.
 
 import { eachFrame, fill, h } from "./dom.js";
-import { brief, counted, exact, nameText, shape, shortened, size } from "./text.js";
+import { counted, exact, nameText, shape, shortened, size } from "./text.js";
 
 const ROW = 26;
 const SPARE = 12;
@@ -136,13 +136,16 @@ export class Tree {
       this.toggle(number);
     } }, row.inside ? (row.open ? "▾" : "▸") : "");
     const text = fold ? this.foldText(fold) : row.flat ? model.name(at) : at === 0 ? model.title : model.labelOf(at);
-    element.append(twisty, h("bdi", { class: "label" }, shortened(fold ? text : nameText(text), LONGEST)));
+    let facts = spec ? `${shape(spec.shape)} ${spec.dtype}` : this.sizeOf(row);
+    const room = row.flat ? Math.max(12, Math.floor((this.element.clientWidth - 64) / 7.1)) : LONGEST;
+    if (row.flat && text.length + facts.length > room) facts = "";
+    element.append(twisty, h("bdi", { class: "label" }, shortened(fold ? text : nameText(text), room)));
     if (fold) element.append(h("span", { class: "times" }, `${exact(fold.count)}×`));
     const kind = model.kind(at);
-    if (kind) element.append(h("span", { class: "kind" }, shortened(nameText(kind), 40)));
+    if (kind && !row.flat) element.append(h("span", { class: "kind" }, shortened(nameText(kind), 40)));
     const same = model.same.get(at);
     if (same !== undefined) element.append(h("span", { class: "same" }, `= ${shortened(nameText(model.name(same) || model.title), 40)}`));
-    else element.append(h("span", { class: "facts" }, spec ? `${shape(spec.shape)} ${spec.dtype}` : this.sizeOf(row)));
+    else element.append(h("span", { class: "facts" }, facts));
     return element;
   }
 
@@ -153,7 +156,7 @@ export class Tree {
   sizeOf({ at, fold }) {
     const { model } = this;
     const times = fold ? fold.count : 1;
-    return model.numel[at] ? `${brief(model.numel[at] * times)} · ${size(model.nbytes[at] * times)}` : "";
+    return model.numel[at] ? size(model.nbytes[at] * times) : "";
   }
 
   choose(number, toggles = false) {

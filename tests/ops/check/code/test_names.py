@@ -43,6 +43,16 @@ def table(name: str) -> dict[str, Any]:
         ("__torch__", "os.system", "dangerous"),
         ("", "", "unknown"),
         ("os", "", "dangerous"),
+        ("operator", "itemgetter", "unknown"),
+        ("operator", "attrgetter", "dangerous"),
+        ("logging", "getLogger", "safe"),
+        ("logging", "FileHandler", "dangerous"),
+        ("io", "BytesIO", "safe"),
+        ("io", "open", "dangerous"),
+        ("builtins", "iter", "unknown"),
+        ("torch._dynamo.eval_frame", "OptimizedModule", "unknown"),
+        ("torch._dynamo.eval_frame", "OptimizedModule.os", "dangerous"),
+        ("ray.rllib.policy", "Policy", "unknown"),
     ],
 )
 def test_verdicts(module: str, name: str, grade: str) -> None:

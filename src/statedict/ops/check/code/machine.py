@@ -9,7 +9,7 @@ from typing import Any
 
 from statedict.ops.check.code.act import Verdict
 from statedict.ops.check.code.expressions import UNKNOWN, Call, Many, Name, Persistent, Unknown
-from statedict.ops.check.code.opcodes import Operation
+from statedict.ops.check.code.opcodes import FRAME, Operation
 from statedict.ops.check.code.watching import Watcher
 
 _MARK = object()
@@ -27,7 +27,8 @@ class Machine:
     def do(self, operation: Operation) -> None:
         """Do one operation."""
         code, value, at, end = operation
-        self._framed(code, value, at, end)
+        if code == FRAME or at < self._frame_end:
+            self._framed(code, value, at, end)
         if code in _CONSTANTS:
             self.stack.append(_CONSTANTS[code])
         elif code in _VALUES:
@@ -37,7 +38,7 @@ class Machine:
 
     def _framed(self, code: int, value: Any, at: int, end: int) -> None:
         """See that frames hold whole operations: where they do not, readers differ in what follows."""
-        if code == 0x95:
+        if code == FRAME:
             if at < self._frame_end:
                 self._odd(at)
             self._frame_end = end + value

@@ -32,9 +32,8 @@ _TF_LAMBDA = re.compile(rb'"class_name":\s*"Lambda"')
 _LONGEST_PB = 1 << 30
 
 
-def acts(source: Source, where: str, name: str, limits: Limits) -> Iterator[Act]:
-    """What a model of a known format would run, or open."""
-    head = source.head(512)
+def acts(source: Source, head: bytes, where: str, name: str, limits: Limits) -> Iterator[Act]:
+    """What a model of a known format would run, or open; `head` is its first 512 bytes."""
     lower = name.lower()
     if head.startswith(b"GGUF"):
         yield from _gguf(source, where, limits)

@@ -15,6 +15,7 @@ from typing import Any
 from statedict.ops.check.code.act import GRADES, Verdict
 
 SAFE = Verdict("safe")
+_NOT_KNOWN = Verdict("unknown", "is on no list of what is known, and runs whatever its module holds")
 _OWN = "is of Python's own library, of which no checkpoint needs it"
 _INSIDE = "reaches for `{}`, by which everything in Python can be had"
 
@@ -31,6 +32,7 @@ class Lists:
             f"{module}.{name}": reason for module, names in dangerous["names"].items() for name, reason in names.items()
         }
         self._by_any_name = frozenset(dangerous["anywhere"]["modules"])
+        self._unknown = {f"{module}.{name}" for module, names in dangerous["unknown"].items() for name in names}
         self._suspect: dict[str, str] = dangerous["anywhere"]["names"]
         self._inside = frozenset(dangerous["anywhere"]["allowed_dunders"])
 
@@ -46,6 +48,8 @@ class Lists:
             return SAFE  # a class of TorchScript, whose code lies in the same archive and is looked into there
         if full in self._known and len(parts) == 1:
             return SAFE
+        if full in self._unknown and len(parts) == 1:
+            return _NOT_KNOWN
         if reason := self._forbidden(module, name, parts):
             return Verdict("dangerous", reason)
         if len(parts) == 1 and name[:1].isupper() and self._is_of_classes(module):
@@ -55,7 +59,7 @@ class Lists:
         top = module.partition(".")[0]
         if top in sys.stdlib_module_names and top not in self._harmless:
             return Verdict("dangerous", _OWN)
-        return Verdict("unknown", "is on no list of what is known, and runs whatever its module holds")
+        return _NOT_KNOWN
 
     def _forbidden(self, module: str, name: str, parts: list[str]) -> str:
         """Why the name is dangerous, or ""."""

@@ -55,6 +55,8 @@ class _Place(NamedTuple):
     name: str
     """What it is called: a file's or a member's name; "" where it has none."""
     depth: int
+    head: bytes = b""
+    """Its first bytes, read once for all."""
 
 
 def look(source: Source, limits: Limits, where: str = "", name: str = "") -> Code:
@@ -86,6 +88,7 @@ class _Walk:
             reason = f"lies deeper than `Limits.nested` ({self._limits.nested}) allows to look"
             self._tell("unknown", place.where, "nested", reason)
             return
+        place = place._replace(head=place.source.head(_HEAD))
         for looking in _LOOKING:
             try:
                 looking(self, place)
@@ -120,17 +123,17 @@ class _Walk:
                 self._tell("unknown", where, "encrypted", "may be encrypted, and then nobody can look into it")
 
     def tar(self, place: _Place) -> None:
-        for member in tars.members(place.source, self._limits):
+        for member in tars.members(place.source, self._limits) if tars.begins(place.head) else ():
             part = PartSource(Extent(place.source, member.data, member.size), f"{place.where}: {shown(member.name)}")
             self._into(_Place(part, part.name, member.name, place.depth + 1))
 
     def stream(self, place: _Place) -> None:
-        found = stream(place.source, self._limits)
+        found = stream(place.source, place.head, self._limits)
         if found is not None:
             self._into(_Place(found[1], f"{place.where}: unpacked", place.name, place.depth + 1))
 
     def closed(self, place: _Place) -> None:
-        head = place.source.head(8)
+        head = place.head
         for begins, what in (*CLOSED, *_NATIVE):
             if head.startswith(begins) and (begins != b"MZ" or _is_program(place.source)):
                 native = (begins, what) in _NATIVE
@@ -140,7 +143,7 @@ class _Walk:
     # Pickles
 
     def numpy(self, place: _Place) -> None:
-        head = place.source.head(12)
+        head = place.head
         if not head.startswith(_NPY) or len(head) < 12:
             return
         wide = head[6] > 1
@@ -152,7 +155,7 @@ class _Walk:
             self._pickles(place, start if is_objects else _array_end(place, self._limits, start), sure=is_objects)
 
     def pickle(self, place: _Place) -> None:
-        head = place.source.head(_HEAD)
+        head = place.head
         if head.startswith((_NPY, b"PK\x03\x04", b"GGUF")) or not pickles.may_be(head):
             return
         named = place.depth == 0 or bool(_PICKLE_NAMES.search(place.name)) or not place.name
@@ -173,7 +176,7 @@ class _Walk:
         self._add(list(texts.acts(place.source, place.where, place.name, self._limits)))
 
     def models(self, place: _Place) -> None:
-        self._add(list(models.acts(place.source, place.where, place.name, self._limits)))
+        self._add(list(models.acts(place.source, place.head, place.where, place.name, self._limits)))
 
 
 _LOOKING: tuple[Callable[[_Walk, _Place], None], ...] = (
@@ -213,4 +216,7 @@ def _is_program(source: Source) -> bool:
 
 def _said(error: StatedictError, place: _Place) -> str:
     """An error's text without the place, which is told apart."""
-    return str(error).removeprefix(f"{place.where}: ").removeprefix(f"{place.source.name}: ")
+    text = str(error)
+    for name in (place.where, place.source.name):
+        text = text.removeprefix(str(StatedictError(f"{name}: ")))
+    return text
