@@ -122,7 +122,7 @@ assert torch.equal(net.bias, sd.open(EXAMPLE).classifier.bias.torch())
 import torch, statedict as sd
 net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
 small = sd.shrink_live(net, torch.zeros(1, 4), amount=0.5)
-assert small.model[0].out_features == 4
+assert small.net[0].out_features == 4
 """,
     "transformers": """
 import transformers, statedict as sd
