@@ -7,7 +7,7 @@ import { exact, number } from "./text.js";
 
 const MODES = [["mean", "mean"], ["extreme", "largest |w|"], ["low", "least"], ["high", "greatest"]];
 
-// How a tensor is best seen first, as `statedict.ops.tiles.plane_of`: a kernel's filters side by side.
+// The matrices as which a tensor can be seen, the best first: a kernel's filters side by side, else any two of its axes.
 function planesOf(shape) {
   const axes = shape.map((_, axis) => axis);
   const found = [];
