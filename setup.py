@@ -1,4 +1,9 @@
-"""The C code: where no compiler is, the installation goes on without, and Python and numpy do the same."""
+"""The C code: where no compiler is, the installation goes on without, and Python and numpy do the same.
+
+STATEDICT_PURE=1 leaves it out, for a wheel that is installed everywhere.
+"""
+
+import os
 
 from setuptools import Extension, setup
 
@@ -8,8 +13,12 @@ SOURCES = {
     "_headers": ["_headers", "_headers_zip", "_headers_json", "_headers_pickle", "_headers_torch"],
 }
 
+PURE = os.environ.get("STATEDICT_PURE") == "1"
+
 setup(
-    ext_modules=[
+    ext_modules=[]
+    if PURE
+    else [
         Extension(
             f"statedict.{name}",
             [f"src/statedict/{source}.c" for source in sources],
@@ -20,5 +29,5 @@ setup(
         )
         for name, sources in SOURCES.items()
     ],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},  # one wheel for Python 3.11 and newer
+    options={} if PURE else {"bdist_wheel": {"py_limited_api": "cp311"}},  # one wheel for Python 3.11 and newer
 )

@@ -100,7 +100,8 @@ def main(given: list[str] | None = None) -> None:
             for name, command in tools.items()
         ]
         runs = [middle([run(each.command) for _ in range(asked.rounds)]) for each in who]
-        print("\n" + report(Outcome("Two models of 2.25 GiB in bf16", who, runs), markdown=True))
+        title = f"Two models of {asked.large[0].stat().st_size >> 20:,} MiB"
+        print("\n" + report(Outcome(title, who, runs), markdown=True))
 
 
 if __name__ == "__main__":

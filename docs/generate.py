@@ -12,6 +12,7 @@ Three kinds of text in the Markdown files are made here, in a folder that has `e
 import codeop
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -119,7 +120,26 @@ def _formats() -> str:
     return "\n".join(rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"formats": _formats}
+def _reference() -> str:
+    """Every name of the library, from its docstrings."""
+    from docs.reference import reference
+
+    return reference()
+
+
+def _schemas() -> str:
+    """The table of the JSON documents, from their schemas."""
+    from statedict.views.documents import SCHEMAS
+
+    rows = ["| document | `schema` | file |", "|---|---|---|"]
+    for kind, version in SCHEMAS.items():
+        name = f"{kind}-{version}.json"
+        held = json.loads((ROOT / "src" / "statedict" / "schemas" / name).read_text(encoding="utf-8"))
+        rows.append(f"| {held['title']} | `{held['$id']}` | `{name}` |")
+    return "\n".join(rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"formats": _formats, "reference": _reference, "schemas": _schemas}
 
 
 def main() -> None:

@@ -133,7 +133,13 @@ def _pairs(pairs: Iterable[naming_pairs.Pair]) -> Iterator[str]:
         naming_pairs.randomized(pair.source, 1)
         naming_pairs.randomized(pair.target, 2)
         for source, target, name in ((pair.source, pair.target, pair.name), (pair.target, pair.source, "and back")):
-            yield _pair(pair, source, target, name + (" (held out)" if pair.held_out and name == pair.name else ""))
+            yield _pair(pair, source, target, name + (_held_out(pair) if name == pair.name else ""))
+
+
+def _held_out(pair: naming_pairs.Pair) -> str:
+    if not pair.held_out:
+        return ""
+    return " (was held out)" if pair.name in naming_pairs.LEARNT_FROM else " (held out)"
 
 
 def _pair(pair: naming_pairs.Pair, source: Any, target: Any, name: str) -> str:

@@ -336,8 +336,20 @@ def _made(timm: Any, tv: Any) -> dict[str, Callable[[], tuple[Any, Any, int]]]:
     }
 
 
+LEARNT_FROM = (
+    "MobileNetV2: torchvision → timm",
+    "MobileNetV3: torchvision → timm",
+    "RegNetY: torchvision → timm",
+    "DeiT: timm → transformers",
+)
+"""Those held out that showed, once they were measured, what the matcher did not know yet."""
+
+
 def _held_out(timm: Any, tv: Any) -> dict[str, Callable[[], tuple[Any, Any, int]]]:
-    """Pairs that the matcher was written without: none of its words or numbers was chosen with a look at these."""
+    """Pairs that the matcher was written without: none of its words or numbers was chosen with a look at these.
+
+    What `LEARNT_FROM` showed was mended afterwards.
+    """
     vit = {"image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
            "intermediate_size": 64, "num_labels": 10, "layer_norm_eps": 1e-6, "hidden_act": "gelu"}  # fmt: skip
     of_timm = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "mlp_ratio": 2}

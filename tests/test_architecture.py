@@ -24,12 +24,26 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tuples",
         "_version",
     ),
-    ("source", "index", "opaque", "plan"),
+    ("source", "composed", "index", "opaque", "plan", "remote", "executors"),
     ("formats",),
     ("expressions", "tree"),
-    ("moments", "kernels", "engine", "distribution", "structure", "alike", "difference", "comparison", "ops"),
+    (
+        "moments",
+        "kernels",
+        "units",
+        "engine",
+        "summarizing",
+        "distribution",
+        "structure",
+        "alike",
+        "difference",
+        "comparison",
+        "ops",
+    ),
     (
         "opening",
+        "planning",
+        "catalog",
         "arrays",
         "configured",
         "writing",
@@ -43,6 +57,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "live",
         "matching",
         "loading",
+        "verifying",
     ),
     ("views",),
     ("cli", "web", "terminal", "__main__"),
@@ -52,7 +67,12 @@ the last floor; `interop` stands beside the house: see `test_interop_is_reached_
 BESIDE = "interop"
 CONTENTS = "__init__"
 
-FRAMEWORKS = frozenset({"torch", "tensorflow", "keras", "jax", "flax", "dask", "safetensors", "transformers", "onnx"})
+FRAMEWORKS = frozenset(
+    {
+        *("torch", "tensorflow", "keras", "jax", "flax", "safetensors", "transformers", "onnx"),
+        *("dask", "distributed", "fsspec", "aiohttp", "s3fs", "huggingface_hub"),
+    }
+)
 AT_IMPORT = {
     "click": ("cli",),  # the command line is made of it
     "starlette": ("web",),  # loaded when a page is served

@@ -7,6 +7,7 @@ import pytest
 
 import statedict as sd
 from statedict.companions import copy_companions
+from statedict.source import Folder
 
 
 @pytest.fixture
@@ -36,14 +37,14 @@ COPIED = ["LICENSE", "README.md", "config.json", "merges.txt", "modeling.py", "t
 
 def test_all_but_weights(folders: tuple[Path, Path]) -> None:
     source, target = folders
-    assert copy_companions(source, target) == COPIED
+    assert copy_companions(Folder(source), target) == COPIED
     assert sorted(path.name for path in target.iterdir()) == sorted(COPIED)
     assert all((target / name).read_bytes() == (source / name).read_bytes() for name in COPIED)
 
 
 def test_the_element_type(folders: tuple[Path, Path]) -> None:
     source, target = folders
-    copy_companions(source, target, sd.dtype("bf16"))
+    copy_companions(Folder(source), target, sd.dtype("bf16"))
     assert json.loads((target / "config.json").read_text()) == {
         "torch_dtype": "bfloat16",
         "n": 1,
@@ -55,5 +56,5 @@ def test_the_element_type(folders: tuple[Path, Path]) -> None:
 def test_a_configuration_that_tells_no_type_is_copied_as_it_is(text: str, folders: tuple[Path, Path]) -> None:
     source, target = folders
     (source / "config.json").write_text(text)
-    copy_companions(source, target, sd.dtype("bf16"))
+    copy_companions(Folder(source), target, sd.dtype("bf16"))
     assert (target / "config.json").read_text() == text

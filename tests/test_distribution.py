@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from statedict.distribution import DECADES, LEAST, Magnitudes, Quantiles, Ranks, Spread, counting, weighing
 from statedict.dtypes import DType
-from statedict.engine import run
+from statedict.engine import Job, run
 from statedict.index import TensorInfo
 from statedict.tree.tensor import Tensor
 from tests import numbers
@@ -34,8 +34,8 @@ R = TypeVar("R", bound=Ranks)
 
 
 def learned(found: R, info: TensorInfo) -> R:
-    while (job := found.job(info)) is not None:
-        run([job], threads=1)
+    while (kernel := found.kernel()) is not None:
+        found.learn(run([Job(info, kernel, np.add)], threads=1)[0])
     return found
 
 

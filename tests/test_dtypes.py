@@ -77,7 +77,7 @@ def test_torchs_other_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "float33", "torch", "torch.nn", "np.float32"])
 def test_other_names_are_none(name: str) -> None:
-    with pytest.raises(ValueError, match=f"`{name}` is no element type; expected one of float64, float32"):
+    with pytest.raises(ValueError, match=f"`{name}` is no element type; expected one such as bf16, f16, f32"):
         dtype(name)
 
 

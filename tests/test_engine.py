@@ -101,7 +101,7 @@ def test_every_byte_is_read_once_in_bounded_pieces(gap: int) -> None:
     ends = [(start, start + size) for start, size in sorted(source.reads)]
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(ends))
     assert sum(size for _, size in source.reads) == sum(info.nbytes for info in infos)
-    assert max(size for _, size in source.reads) <= 1 << 20
+    assert max(size for _, size in source.reads) <= 1 << 22
     assert source.reads == sorted(source.reads)
 
 
@@ -203,7 +203,8 @@ class Counting(Executor):
         return Done()
 
 
-def test_few_results_wait() -> None:
+def test_few_results_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_UNIT", 1 << 22)
     source = Watched(bytes(300 << 20))
     info = TensorInfo("w", DTYPES["bool"], (source.size,), Extent(source, 0, source.size))
     executor = Counting()

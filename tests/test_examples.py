@@ -25,6 +25,8 @@ def test_prune_digits(tmp_path: Path) -> None:
         "--methods",
         "magnitude",
         "channels",
+        "4x4",
+        "2:4",
         "shrunk",
         "--amounts",
         "0",
@@ -37,9 +39,11 @@ def test_prune_digits(tmp_path: Path) -> None:
     assert "named_children   ['features', 'flatten', 'classifier']" in ran.stdout
     points = json.loads((tmp_path / "points.json").read_text())
     assert [(point["method"], point["amount"]) for point in points] == [
-        ("magnitude", 0.0), ("magnitude", 0.5), ("channels", 0.0), ("channels", 0.5), ("shrunk", 0.0), ("shrunk", 0.5),
+        ("magnitude", 0.0), ("magnitude", 0.5), ("channels", 0.0), ("channels", 0.5), ("4x4", 0.0), ("4x4", 0.5),
+        ("2:4", 0.5), ("shrunk", 0.0), ("shrunk", 0.5),
     ]  # fmt: skip
-    whole, half, _, _, _, small = points
+    whole, half, small = points[0], points[1], points[-1]
+    assert round(points[5]["sparsity"] * 6611) == round(points[6]["sparsity"] * 6611) == 128 * 36 / 2
     assert whole["sparsity"] == 0.0
     assert round(half["sparsity"] * 6611) == round(0.5 * 486) + round(0.5 * 4608)
     assert half["deflated"] < 0.75 * whole["deflated"]

@@ -1,9 +1,12 @@
 """`open` and `read_index`: what may be passed, what is picked, and what goes wrong."""
 
+import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 import statedict as sd
@@ -70,7 +73,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read(path: Path) -> None:
     path.chmod(0)
-    with pytest.raises(ReadError, match="Permission denied"):
+    with pytest.raises(ReadError, match="cannot be opened: permission denied"):
         sd.open(path)
 
 
@@ -84,3 +87,15 @@ def test_no_weights_are_read() -> None:
     assert source.read_bytes == before
     assert model.b.numpy().tolist() == [0, 0, 0]
     assert source.read_bytes - before < 200
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_of_any_kind_are_opened(kind: Any) -> None:
+    data = kind(safetensors.torch.save({"w": torch.ones(2)}))
+    assert sd.open(data).get_parameter("w").tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("value", [None, 3, [torch.ones(1)], io.BytesIO(b"")], ids=lambda value: type(value).__name__)
+def test_what_is_nothing_to_open_says_what_is(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"`\w+` is nothing to open; give a path, bytes"):
+        sd.open(value)

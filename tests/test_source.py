@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from statedict.composed import InflatedSource
 from statedict.errors import FormatError, ReadError
-from statedict.source import BytesSource, Extent, FileSource, InflatedSource, Source
+from statedict.source import BytesSource, Extent, FileSource, Folder, Source, source_of
 
 DATA = bytes(range(256)) * 40
 
@@ -134,6 +135,28 @@ def test_a_file_that_is_not_there(make: "type", tmp_path: Path) -> None:
 def test_a_folder_is_opened_but_not_read(tmp_path: Path) -> None:
     with pytest.raises((ReadError, FormatError), match=str(tmp_path)):
         FileSource(tmp_path).read_at(0, 1)
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "a pipe"), (Path("/dev/null"), "a device"), (tmp_path, "a folder")):
+        with pytest.raises(ReadError, match=f"{path}: is no file but {kind}; save"):
+            FileSource(path)
+
+
+def test_a_folder_may_hold_links_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"data")
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "inside").mkdir()
+    folder = Folder(tmp_path)
+    assert folder.names == ("data", "gone", "inside/", "loop")
+    assert folder.sizes() == {"data": 4}
+
+
+def test_an_empty_path_is_not_the_current_folder() -> None:
+    with pytest.raises(ReadError, match="empty path"):
+        source_of("")
 
 
 def test_descriptors_are_closed(tmp_path: Path) -> None:

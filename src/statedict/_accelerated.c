@@ -10,10 +10,14 @@
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <errno.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef _WIN32
+#include <unistd.h>
+#endif
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define HAS_LEVELS 1
@@ -247,6 +251,63 @@ static PyObject *summarize(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+#ifndef _WIN32
+/* One row of what `summarize_file` is asked for: elements of one type that lie side by side. */
+typedef struct { int64_t code, offset, count; } Stretch;
+
+/* Fill `room` from `offset` of a file on. Whether all of it was there. */
+static int filled(int descriptor, char *room, int64_t size, int64_t offset)
+{
+    while (size) {
+        ssize_t some = pread(descriptor, room, (size_t)size, (off_t)offset);
+        if (some < 0 && errno == EINTR) continue;
+        if (some <= 0) return 0;
+        room += some, size -= some, offset += some;
+    }
+    return 1;
+}
+
+/* The summary of a stretch, a block at a time, which stays in the processor's own cache. Whether all could be read. */
+static int summarize_stretch(int descriptor, const Stretch *asked, char *room, Summary *all)
+{
+    int code = (int)asked->code;
+    Summary block;
+    memset(all, 0, sizeof *all);
+    for (int64_t at = 0; at < asked->count; at += BLOCK) {
+        int64_t some = asked->count - at < BLOCK ? asked->count - at : BLOCK;
+        if (!filled(descriptor, room, some * SIZES[code], asked->offset + at * SIZES[code])) return 0;
+        chosen->summarize(code, room, some, &block);
+        if (at) merge(code, all, &block);
+        else *all = block;
+    }
+    return 1;
+}
+
+static PyObject *summarize_file(PyObject *self, PyObject *args)
+{
+    int descriptor, good = 1;
+    Py_buffer asked, room, out;
+    if (!PyArg_ParseTuple(args, "iy*w*w*", &descriptor, &asked, &room, &out)) return NULL;
+    const Stretch *stretches = asked.buf;
+    int64_t number = asked.len / (int64_t)sizeof(Stretch);
+    int valid = out.len == number * (int64_t)sizeof(Summary) && room.len >= (int64_t)BLOCK * 8
+                && fits(1, F64, &asked) && fits(1, F64, &room) && fits(1, F64, &out);
+    for (int64_t at = 0; valid && at < number; at++)
+        valid = stretches[at].code >= 0 && stretches[at].code < CODES && stretches[at].count >= 0;
+    if (valid) {
+        Py_BEGIN_ALLOW_THREADS
+        for (int64_t at = 0; good && at < number; at++)
+            good = summarize_stretch(descriptor, &stretches[at], room.buf, (Summary *)out.buf + at);
+        Py_END_ALLOW_THREADS
+    }
+    else if (!PyErr_Occurred()) fits(0, F64, &out);
+    PyBuffer_Release(&asked);
+    PyBuffer_Release(&room);
+    PyBuffer_Release(&out);
+    return valid ? PyBool_FromLong(good) : NULL;
+}
+#endif
+
 static PyObject *cast(PyObject *self, PyObject *args)
 {
     int from, to;
@@ -375,6 +436,10 @@ static PyObject *level(PyObject *self, PyObject *args)
 
 static PyMethodDef METHODS[] = {
     {"summarize", summarize, METH_VARARGS, "summarize(code, data, out): write what there is to say of the elements."},
+#ifndef _WIN32
+    {"summarize_file", summarize_file, METH_VARARGS,
+     "summarize_file(descriptor, stretches, room, out): the same of each stretch; False where one cannot be read."},
+#endif
     {"cast", cast, METH_VARARGS, "cast(from, data, to, out): convert floating-point elements as PyTorch does."},
     {"linear", linear, METH_VARARGS,
      "linear(codes, inputs, weights, constant, to, out): the weighted sum in float64, each element rounded once."},

@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from statedict import writing
@@ -10,6 +9,7 @@ from statedict.errors import StatedictError
 from statedict.formats import safetensors
 from statedict.narrow import is_dict
 from statedict.plan import Plan
+from statedict.remote.places import place_of
 from statedict.saving import Saved
 from statedict.tree.flat import flatten
 
@@ -35,6 +35,6 @@ def save_adapter(
     described = json.dumps(config, indent=2, sort_keys=True) + "\n"
     plan = safetensors.write(flatten(adapter, state=True))
     plans = {"adapter_model.safetensors": plan, "adapter_config.json": Plan((described.encode(),))}
-    writing.write_folder(plans, Path(path), verify=verify, progress=progress)
+    writing.write_folder(plans, place_of(path), verify=verify, progress=progress)
     size = sum(each.size for each in plans.values())
-    return Saved(Path(path), "safetensors", tuple(plans), size, plan.notes)
+    return Saved(place_of(path), "safetensors", tuple(plans), size, plan.notes)

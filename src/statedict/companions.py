@@ -1,23 +1,23 @@
 """What lies beside the weights in a folder and belongs to the model: configuration, tokenizer, licence."""
 
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from statedict import formats, writing
 from statedict.dtypes import DTYPES, DType
 from statedict.narrow import is_dict
 from statedict.plan import Plan
-from statedict.source import Extent, FileSource
+from statedict.remote.places import Place
+from statedict.source import Extent, Folder, Source
 
 _CONFIG = "config.json"
 _TYPES = ("torch_dtype", "dtype")
 _INDEX_SUFFIX = ".index.json"
 
 
-def copy_companions(source: Path, target: Path, dtype: DType | None = None) -> list[str]:
+def copy_companions(source: Folder, target: Place, dtype: DType | None = None) -> list[str]:
     """Copy all files of a folder that hold no weights into another, and return their names.
 
     Folders in it, hidden files and other checkpoints stay. With `dtype`, what `config.json` says of the element type is
@@ -25,20 +25,19 @@ def copy_companions(source: Path, target: Path, dtype: DType | None = None) -> l
     """
     names = list(_companions(source))
     for name in names:
-        writing.write_file(_plan(source / name, dtype if name == _CONFIG else None), target / name)
+        writing.write_file(_plan(source.sibling(name), dtype if name == _CONFIG else None), target / name)
     return names
 
 
-def _companions(folder: Path) -> Iterator[str]:
+def _companions(folder: Folder) -> Iterator[str]:
     weights = {suffix for entry in formats.FORMATS for suffix in entry.suffixes} - {".json"}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        hidden = entry.name.startswith(".") or entry.name.endswith(_INDEX_SUFFIX)
-        if entry.is_file() and not hidden and Path(entry.name).suffix.lower() not in weights:
-            yield entry.name
+    for name in folder.names:
+        hidden = name.startswith(".") or name.endswith((_INDEX_SUFFIX, "/"))
+        if not hidden and PurePath(name).suffix.lower() not in weights:
+            yield name
 
 
-def _plan(path: Path, dtype: DType | None) -> Plan:
-    source = FileSource(path)
+def _plan(source: Source, dtype: DType | None) -> Plan:
     if dtype is not None:
         try:
             config: Any = json.loads(source.read_at(0, source.size))

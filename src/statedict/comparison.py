@@ -17,7 +17,7 @@ from statedict.difference import NONE, Difference
 from statedict.dtypes import DType
 
 _LANES = 256
-_ROWS = 128
+_ROWS = 512
 _COUNTS = ("count", "same", "changed", "finite", "nans", "infinities", "mended")
 _SUMS = ("largest", "absolute", "squares", "before", "after")
 _RECORD = np.dtype([(name, "i8") for name in _COUNTS] + [(name, "f8") for name in _SUMS])

@@ -5,7 +5,7 @@ these, each further 16 bits take another pass.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -105,10 +105,22 @@ def spread(dtype: DType, counts: Counts) -> Spread:
     return Spread(dtype, order[there].astype(np.uint16), often[there])
 
 
+def merged(spreads: Sequence[Spread]) -> Spread | None:
+    """Those of several tensors of one element type as one; None of several types, and of none."""
+    kinds = {each.dtype for each in spreads}
+    if len(kinds) != 1:
+        return None
+    kind = kinds.pop()
+    counts = np.zeros(1 << _width(kind), np.uint64)
+    for each in spreads:
+        counts[each.patterns] += each.counts.astype(np.uint64)
+    return spread(kind, counts)
+
+
 class Ranks:
     """The numbers at some positions in the ascending order of a tensor's finite elements, exact to the last bit.
 
-    While `job()` is not None it is to be run, from which this learns the next 16 bits.
+    While `kernel()` is not None it is to be run, for what it gives to be learnt: the next 16 bits.
     """
 
     def __init__(self, found: Spread, ranks: list[int]) -> None:
@@ -121,16 +133,17 @@ class Ranks:
             at = int(np.searchsorted(ends, rank, side="right"))
             self._at[rank] = int(found.patterns[at]), rank - int(ends[at] - found.counts[at])
 
-    def job(self, info: TensorInfo) -> Job[Counts] | None:
-        """The job that finds the next 16 bits; None when all are known."""
+    def kernel(self) -> Callable[[DType, NDArray[Any]], Counts] | None:
+        """What counts the next 16 bits of some elements; None when all are known. Its counts add up."""
         if self._known == 0 or not self._at:
             return None
-        return Job(info, partial(_next, shift=self._known - 16, prefixes=self._prefixes()), np.add, self._learn)
+        return partial(_next, shift=self._known - 16, prefixes=self._prefixes())
 
     def _prefixes(self) -> tuple[int, ...]:
         return tuple(sorted({pattern for pattern, _ in self._at.values()}))
 
-    def _learn(self, counts: Counts) -> None:
+    def learn(self, counts: Counts) -> None:
+        """Take in what `kernel` gave for all elements."""
         rows = dict(zip(self._prefixes(), counts, strict=True))
         self._known -= 16
         for rank, (pattern, position) in self._at.items():

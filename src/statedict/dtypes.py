@@ -180,6 +180,10 @@ _ALIASES = {
 _SHORT = {entry.short: entry for entry in _TABLE}
 
 
+EXAMPLES = "bf16, f16, f32 or f8_e4m3fn"
+"""Some of the names, for an error's text."""
+
+
 def dtype(name: str) -> DType:
     """The element type of that name: PyTorch's ("bfloat16", "torch.bfloat16", "half"), or a short one ("bf16").
 
@@ -188,5 +192,5 @@ def dtype(name: str) -> DType:
     plain = name.removeprefix("torch.")
     found = DTYPES.get(_ALIASES.get(plain, plain)) or _SHORT.get(plain)
     if found is None:
-        raise ValueError(f"`{name}` is no element type; expected one of {', '.join(DTYPES)}")
+        raise ValueError(f"`{name}` is no element type; expected one such as {EXAMPLES}")
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from statedict import opening
-from statedict.dtypes import DType
+from statedict.dtypes import EXAMPLES, DType
 from statedict.dtypes import dtype as dtype_of
 from statedict.errors import FormatError, PatternError, ReadError, StatedictError
 from statedict.expressions.rounding import Overflow
@@ -19,6 +19,7 @@ from statedict.ops.graft import graft
 from statedict.ops.making import MakeRule, make, rule_of
 from statedict.ops.rename import rename
 from statedict.ops.slicing import sliced
+from statedict.remote.urls import is_url
 from statedict.tree.module import Module
 
 Edit = tuple[str, Any]
@@ -52,7 +53,7 @@ def type_named(name: str) -> DType:
     try:
         return dtype_of(name)
     except ValueError:
-        raise StatedictError(f"`{name}` is no element type; expected one such as bf16, f16, f32 or f8_e4m3fn") from None
+        raise StatedictError(f"`{name}` is no element type; expected one such as {EXAMPLES}") from None
 
 
 def _sliced(model: Module, rules: Sequence[str]) -> Module:
@@ -71,7 +72,8 @@ def _added(model: Module, files: Sequence[str]) -> Module:
 def _file_and_pattern(text: str) -> tuple[str, str]:
     """`FILE` or `FILE:PATTERN`; what is there as a whole is a file."""
     file, sign, pattern = text.rpartition(":")
-    return (text, "") if not sign or Path(text).exists() else (file, pattern)
+    whole = is_url(text) and (not is_url(file) or "/" in pattern)
+    return (text, "") if whole or not sign or (not is_url(text) and Path(text).exists()) else (file, pattern)
 
 
 def _described(model: Module, pairs: Sequence[str]) -> Module:

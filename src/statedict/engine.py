@@ -5,7 +5,6 @@ bits of a result do not depend on how many threads or processes there were.
 """
 
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -16,24 +15,32 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from statedict.accelerator import BLOCK
 from statedict.dtypes import DTYPES, DType
-from statedict.expressions.nodes import is_contiguous, settled
+from statedict.executors import Cluster, Rehearsal, Rehearsed
+from statedict.expressions.nodes import Computed, is_contiguous, settled
+from statedict.expressions.once import Finding
 from statedict.index import TensorInfo
 from statedict.source import Extent, Source
 from statedict.tree.dequantize import dequantized
-from statedict.tree.reading import elements, require_values
+from statedict.tree.reading import require_values
+from statedict.units import Beside, Piece, Read, Unit, work
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 R = TypeVar("R")
 
-_READ = 1 << 20
-"""Bytes that are read at once, into a buffer that each thread keeps, and that stays in its processor's cache."""
-_UNIT = 1 << 22
+_READ = 1 << 22
+"""Bytes that are read at once, into a buffer that each thread keeps; more of them cost memory and save no time."""
+_UNIT = 1 << 24
 """Bytes that are worth being passed to another thread."""
+MOST_OF_A_UNIT = 2 * _READ
+"""Bytes of the buffers that a thread keeps."""
 _READS = 64
 """Reads of small tensors in one unit of work."""
+_REQUEST = 1 << 23
+"""Bytes of a unit whose source waits: what one request brings."""
+_REQUESTS = 8
+"""Threads at least that read sources which wait."""
 _WAITING = 2
 """Units for each worker that are under way or wait to be merged."""
 
@@ -69,39 +76,6 @@ class Placed(ABC):
         return self.at(0)(dtype, values, *others)
 
 
-class Beside(NamedTuple):
-    """The elements of a second tensor that belong to a piece of the first."""
-
-    dtype: DType
-    extent: Extent
-
-
-class Piece(NamedTuple):
-    """A stretch of the elements of one job's tensor, and where its bytes begin in what is read."""
-
-    job: int
-    dtype: DType
-    kernel: Callable[..., Any]
-    begin: int
-    numel: int
-    beside: Beside | None = None
-
-
-class Read(NamedTuple):
-    """Bytes that are read at once, and the pieces in them."""
-
-    extent: Extent
-    pieces: tuple[Piece, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes that are read in all."""
-        return self.extent.size + sum(each.beside.extent.size for each in self.pieces if each.beside is not None)
-
-
-Unit = tuple[Read, ...]
-
-
 def run(
     jobs: Iterable[Job[R]],
     *,
@@ -117,7 +91,9 @@ def run(
     Raises TypeError or ValueError for a tensor without plain values, and what a kernel or reading raises.
     """
     jobs = [job._replace(info=row(job.info), other=None if job.other is None else row(job.other)) for job in jobs]
-    units = plan(jobs)
+    units = plan(jobs, executor.unit_bytes if isinstance(executor, Cluster) else None)
+    if isinstance(executor, Rehearsal):
+        raise Rehearsed(units)
     total = sum(read.size for unit in units for read in unit)
     results: list[Any] = [None] * len(jobs)
     left = Counter(piece.job for unit in units for read in unit for piece in read.pieces)
@@ -213,20 +189,24 @@ def _permuted(info: TensorInfo, axes: tuple[int, ...]) -> TensorInfo:
 # The plan
 
 
-def plan(jobs: Sequence[Job[Any]]) -> list[Unit]:
+def plan(jobs: Sequence[Job[Any]], unit_bytes: int | None = None) -> list[Unit]:
     """Every element of each job's tensor once, in units of bounded size that go through each source from begin to end.
 
-    Tensors that lie side by side are read at once.
+    Tensors that lie side by side are read at once. Where blocks begin does not depend on the size of units.
     """
     sources: dict[int, int] = {}
     reads: list[Read] = []
     for at, job in enumerate(jobs):
         extent = job.info.extent
         if extent is not None and job.info.numel:
-            sources.setdefault(id(extent.source), len(sources))
             reads.extend(_reads(at, job, extent))
-    reads.sort(key=lambda read: (sources[id(read.extent.source)], read.extent.offset))
-    return list(_units(_joined(reads)))
+
+    def place(read: Read) -> tuple[int, int]:
+        source, start, _ = read.extent.source.needs(read.extent.offset, read.extent.size)
+        return sources.setdefault(id(source), len(sources)), start
+
+    reads.sort(key=place)
+    return list(_units(_joined(reads), unit_bytes))
 
 
 def _reads(at: int, job: Job[Any], extent: Extent) -> Iterator[Read]:
@@ -265,12 +245,14 @@ def _joined(reads: Iterable[Read]) -> Iterator[Read]:
         yield Read(Extent(source, offset, end - offset), tuple(pieces))
 
 
-def _units(reads: Iterable[Read]) -> Iterator[Unit]:
-    """Reads in groups that are worth being passed to another thread."""
+def _units(reads: Iterable[Read], most: int | None) -> Iterator[Unit]:
+    """Reads in groups that are worth being passed to another thread, or of `most` bytes."""
     unit: list[Read] = []
     size = 0
     for read in reads:
-        if unit and (len(unit) == _READS or size + read.size > _UNIT):
+        waits = most is not None or read.extent.source.needs(read.extent.offset, read.extent.size)[0].waits
+        full = len(unit) >= _READS * (_READS if waits else 1)
+        if unit and (full or size + read.size > (most or (_REQUEST if waits else _UNIT))):
             yield tuple(unit)
             unit, size = [], 0
         unit.append(read)
@@ -284,25 +266,41 @@ def _units(reads: Iterable[Read]) -> Iterator[Unit]:
 
 def _values(units: list[Unit], executor: Executor | None, threads: int | None) -> Generator[list[Any]]:
     """What each unit gives, in their order."""
-    if executor is not None:
-        yield from _submitted(units, executor, getattr(executor, "_max_workers", None) or _CLUSTER)
+    if executor is not None and any(isinstance(read.extent.source, Computed) for unit in units for read in unit):
+        Finding().dump(units)
+    if isinstance(executor, Cluster):
+        yield from _submitted(units, lambda unit: executor.submit_at(_place(unit), work, unit), executor.workers)
         return
-    workers = min(threads or processors(), len(units))
+    if executor is not None:
+        workers = getattr(executor, "_max_workers", None) or _CLUSTER
+        yield from _submitted(units, partial(executor.submit, work), workers)
+        return
+    waits = any(_outermost(unit[0].extent).waits for unit in units)
+    workers = min(threads or max(processors(), _REQUESTS if waits else 1), len(units))
     if workers <= 1:
         yield from map(work, units)
         return
     pool = ThreadPoolExecutor(workers, "statedict")
     try:
-        yield from _submitted(units, pool, workers)
+        yield from _submitted(units, partial(pool.submit, work), workers)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _submitted(units: list[Unit], executor: Executor, workers: int) -> Iterator[list[Any]]:
+def _outermost(extent: Extent) -> Source:
+    return extent.source.needs(extent.offset, extent.size)[0]
+
+
+def _place(unit: Unit) -> str:
+    """The file that a unit is in, the most of it."""
+    return _outermost(unit[0].extent).name
+
+
+def _submitted(units: list[Unit], submit: Callable[[Unit], "Future[list[Any]]"], workers: int) -> Iterator[list[Any]]:
     waiting: deque[Future[list[Any]]] = deque()
     try:
         for unit in units:
-            waiting.append(executor.submit(work, unit))
+            waiting.append(submit(unit))
             if len(waiting) > _WAITING * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -315,40 +313,3 @@ def _submitted(units: list[Unit], executor: Executor, workers: int) -> Iterator[
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Buffers(threading.local):
-    """Two buffers for each thread, as large as it needed so far."""
-
-    def __init__(self) -> None:
-        self.rooms: list[NDArray[np.uint8] | None] = [None, None]
-
-
-_buffers = _Buffers()
-
-
-def work(unit: Unit) -> list[Any]:
-    """What the kernels of a unit say of its pieces, in their order."""
-    return [value for read in unit for value in _of_read(read)]
-
-
-def _of_read(read: Read) -> Iterator[Any]:
-    data = _bytes(read.extent, 0)
-    for _, dtype, kernel, begin, numel, beside in read.pieces:
-        values = elements(dtype, data[begin : begin + dtype.nbytes(numel)], numel)
-        if beside is None:
-            yield kernel(dtype, values)
-        else:
-            yield kernel(dtype, values, beside.dtype, elements(beside.dtype, _bytes(beside.extent, 1), numel))
-
-
-def _bytes(extent: Extent, room: int) -> "NDArray[np.uint8]":
-    """The bytes of an extent, in one of this thread's two rooms."""
-    import numpy as np
-
-    source, offset, size = extent
-    held = _buffers.rooms[room]
-    if held is None or len(held) < size:
-        held = _buffers.rooms[room] = np.empty(max(size, _READ), "u1")
-    source.readinto_at(offset, held[:size].data)
-    return held[:size]

@@ -164,7 +164,7 @@ class Index:
                     f"{self.source.name}: the name `{shown(deepest)}` is nested {depth:,} deep; "
                     f"`Limits.depth` allows {limits.depth:,}"
                 )
-        _Proof(self.source.name).of(self.tensors.values())
+        _Proof(self.source.name, limits).of(self.tensors.values())
         return self
 
     def require_few(self, limits: Limits) -> Self:
@@ -186,8 +186,9 @@ def shown(name: str) -> str:
 class _Proof:
     """That tensors are where they say. What dtype, shape and stride need is found once for each: tensors have few."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, limits: Limits) -> None:
         self._where = where
+        self._limits = limits
         self._composed: set[int] = set()
         self._sizes: dict[tuple[Any, ...], int] = {}
 
@@ -226,7 +227,13 @@ class _Proof:
             if info.extent is None:
                 return 0
             raise FormatError(f"{where} has the stride {stride}, which does not fit its shape {shape}")
-        return info.dtype.nbytes(span(shape, stride))
+        size = info.dtype.nbytes(span(shape, stride))
+        if (whole := info.dtype.nbytes(math.prod(shape))) > max(size, self._limits.expanded_bytes):
+            raise LimitError(
+                f"{where} repeats {size:,} bytes until there are {whole:,}; "
+                f"`Limits.expanded_bytes` allows {self._limits.expanded_bytes:,}"
+            )
+        return size
 
     def _misplaced(self, info: TensorInfo, needed: int, extent: Extent) -> FormatError:
         source, offset, size = extent

@@ -18,7 +18,7 @@ from statedict import accelerator
 from statedict.accelerator import BLOCK
 from statedict.dtypes import DTYPES, DType
 from statedict.expressions.rounding import convert
-from statedict.moments import EMPTY, Summary
+from statedict.moments import EMPTY, Summary, of_figures
 
 _LANES = 256
 """Element i of a block is added to the lane i % 256; at the block's end the lanes are folded by halves."""
@@ -55,7 +55,7 @@ def summarize(dtype: DType, values: NDArray[Any]) -> Summary:
     record = np.zeros(1, _RECORDS[values.dtype.kind if values.dtype.kind in "iu" else "f"])
     if found is not None:
         found.summarize(accelerator.CODES[dtype.numpy], _plain(values), record.view("u1"))
-        return _summary(record)
+        return of_figures(record.item())
     blocks = (_of_block(values[at : at + BLOCK], record) for at in range(0, len(values), BLOCK))
     return reduce(merge, blocks)
 
@@ -81,24 +81,13 @@ def _of_block(values: NDArray[Any], record: NDArray[Any]) -> Summary:
         if extremes:
             found["low"], found["high"] = min(extremes), max(extremes)
             found["deviations"] = _deviations(parts, found)
-    return _summary(record)
+    return of_figures(record.item())
 
 
 def _plain(values: NDArray[Any]) -> NDArray[np.uint8]:
     """The bytes of elements that the C code may read where they are, or of a copy."""
     flags = values.flags
     return (values if flags.c_contiguous and flags.aligned else values.copy()).view("u1")
-
-
-def _summary(record: NDArray[Any]) -> Summary:
-    numbers, zeros, nans, above, below, denormals, low, high, *sums = record.item()
-    finite = numbers - nans - above - below
-    total, absolute, squares, deviations = sums
-    return Summary(
-        numbers, zeros, nans, above, below, denormals,
-        low if finite else None, high if finite else None, max(abs(low), abs(high)),
-        total, absolute, squares, deviations,
-    )  # fmt: skip
 
 
 # A part of a block: its elements as doubles, in rows below one that is free, the last one filled up with zeros

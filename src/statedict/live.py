@@ -97,28 +97,32 @@ def prune_live(
     seed: int = 0,
     steps: int | None = None,
     initial: float = 0.0,
+    masks: "Module | None" = None,
 ) -> "LivePruning":
     """A pruning of a live model's weights that training does not undo: zero now, and until `finalize`.
 
     `patterns` say which weights (all, when there is none), without those that `protect` names. `amount` is a share, a
     whole number, or one of these for each of several patterns, and exact: ties are broken in the order of the tree.
     `method` is "magnitude", "random" (by `seed`), "rows", "columns" or "channels" (whole ones, with the smallest root
-    mean square; a channel's bias goes with it), or N:M such as "2:4", which needs no amount. With the `scope` "global"
-    all weights are ranked together, with "tensor" each one alone.
+    mean square; a channel's bias goes with it), or N:M such as "2:4", which needs no amount, nor does "mask": what is
+    zero in `masks`, a tree of them under the parameters' names, as `statedict.masks` gives it and a file holds it. With
+    the `scope` "global" all weights are ranked together, with "tensor" each one alone.
 
     With `steps`, nothing but `initial` is pruned at first; each `step()`, when you call it, prunes more, as Zhu and
     Gupta's cubic schedule says (2017), until it is `amount`. Masks are in `masks`, and follow the model to its device;
     parameters, state dict and optimizers stay as they are.
 
     Raises PatternError for a pattern that fits nothing; StatedictError for an amount, method, scope or schedule that is
-    none, where all that was chosen is protected, and for weights that hold NaN.
+    none, where all that was chosen is protected, for a mask of no parameter or of another shape, and for weights that
+    are to be ranked and hold NaN.
     """
     _need_torch()
     from statedict.interop import pruning
 
     return pruning.prune_live(
-        net, patterns, amount, method, scope=scope, protect=protect, seed=seed, steps=steps, initial=initial
-    )
+        net, patterns, amount, method,
+        scope=scope, protect=protect, seed=seed, steps=steps, initial=initial, given=masks,
+    )  # fmt: skip
 
 
 def shrink_live(

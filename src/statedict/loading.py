@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from statedict import collector
+from statedict.extras import needed
 from statedict.limits import DEFAULT_LIMITS, Limits
 from statedict.opening import Checkpoint, open, part
 from statedict.tree.entries import entries
@@ -75,6 +76,7 @@ def load_into(
     Raises as `open` does, too; StatedictError for a sharded model, MissingExtraError without PyTorch, TypeError where
     `net` is no live model.
     """
+    needed("torch", "torch", "PyTorch is not installed")
     from statedict.interop import loading
     from statedict.interop.groups import live_module
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from statedict import writing
@@ -12,7 +11,8 @@ from statedict.narrow import is_dict, is_list
 from statedict.ops.digests import ALGORITHMS
 from statedict.ops.fingerprint import Fingerprint, Print
 from statedict.plan import Plan
-from statedict.source import FileSource, Source
+from statedict.remote.places import place_of
+from statedict.source import Source, source_of
 
 _VERSION = 1
 _MARK = "statedict_manifest"
@@ -26,7 +26,7 @@ def write_manifest(fingerprint: Fingerprint, path: str | os.PathLike[str]) -> No
     head = {_MARK: _VERSION, "algorithm": fingerprint.algorithm, "model": fingerprint.model}
     rows = ",\n".join(f"  {json.dumps(each.fields())}" for each in fingerprint.prints)
     text = f'{json.dumps(head)[:-1]}, "tensors": [\n{rows}\n]}}\n'
-    writing.write_file(Plan((text.encode(),)), Path(path))
+    writing.write_file(Plan((text.encode(),)), place_of(path))
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Fingerprint:
@@ -35,7 +35,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Fingerprint:
     Raises FormatError (a ValueError) where a file is no manifest or its own digest does not fit it, ReadError (an
     OSError) where it cannot be read.
     """
-    source = FileSource(path)
+    source = source_of(path)
     held = _parsed(source)
     if not is_dict(held) or _MARK not in held:
         raise FormatError(f"{source.name}: is no manifest; `statedict hash SRC --manifest FILE` writes one")

@@ -11,6 +11,8 @@ from statedict.ops.match import matching
 from statedict.ops.match.matching import Match
 from statedict.ops.match.rules_file import rules_toml
 from statedict.plan import Plan
+from statedict.remote.places import place_of
+from statedict.remote.urls import is_url
 from statedict.tree.build import build
 from statedict.tree.module import Module
 from statedict.tree.tensor import is_array
@@ -50,7 +52,7 @@ def match(
 
 def target_model(target: "Checkpoint | Module | nn.Module | Mapping[Any, Any]") -> Module:
     """The tree of a target: what `open` gives, or for a configuration what would be built of it, without values."""
-    if isinstance(target, str | Path) and is_configuration(Path(target)):
+    if isinstance(target, str | Path) and not is_url(target) and is_configuration(Path(target)):
         return build(blueprint(str(target)))
     return _opened(target)
 
@@ -71,4 +73,4 @@ def write_rules(match: Match, path: str | os.PathLike[str]) -> None:
 
     Raises WriteError (an OSError) where writing fails.
     """
-    writing.write_file(Plan((rules_toml(match).encode("utf-8", "surrogateescape"),)), Path(path))
+    writing.write_file(Plan((rules_toml(match).encode("utf-8", "surrogateescape"),)), place_of(path))

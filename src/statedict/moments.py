@@ -1,6 +1,7 @@
 """`Summary`: what is said of a set of numbers in a few figures, and of several sets together by merging theirs."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +106,17 @@ class Summary:
 
 
 EMPTY = Summary()
+
+
+def of_figures(figures: Sequence[Any]) -> Summary:
+    """The summary of real numbers from the figures that a kernel finds: six counts, both extremes, four sums."""
+    numbers, zeros, nans, above, below, denormals, low, high, total, absolute, squares, deviations = figures
+    finite = numbers - nans - above - below
+    return Summary(
+        numbers, zeros, nans, above, below, denormals,
+        low if finite else None, high if finite else None, max(abs(low), abs(high)),
+        total, absolute, squares, deviations,
+    )  # fmt: skip
 
 
 def _known(choose: Any, first: float | None, second: float | None) -> float | None:

@@ -16,7 +16,7 @@ from statedict.tree.tensor import is_array
 if TYPE_CHECKING:
     from torch import nn
 
-Checkpoint = str | os.PathLike[str] | bytes | Source
+Checkpoint = str | os.PathLike[str] | bytes | bytearray | memoryview | Source
 
 
 def open(

@@ -3,9 +3,9 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statedict import collector, formats, opening, writing
@@ -15,6 +15,7 @@ from statedict.formats import Format
 from statedict.index import Index, TensorInfo, shown
 from statedict.narrow import is_dict
 from statedict.plan import Plan
+from statedict.remote.places import Place, place_of
 from statedict.tree.flat import flatten
 from statedict.tree.module import Module
 
@@ -35,7 +36,7 @@ _CONFIG = "config"
 class Saved:
     """What `save` has written."""
 
-    path: Path
+    path: Place
     format: str
     """The name of the format, as in `formats.FORMATS`."""
     files: tuple[str, ...]
@@ -56,6 +57,7 @@ def save(
     durable: bool = True,
     whole: bool = False,
     progress: writing.Progress | None = None,
+    executor: Executor | None = None,
 ) -> Saved:
     """Write a tree, a live model or a dict of arrays as a checkpoint. Returns what was written, and what was left out.
 
@@ -70,22 +72,26 @@ def save(
     what was written is read again and compared before. All is on the disk when this returns, unless `durable` is false:
     then the operating system decides when, as after `cp`, and a crash of the machine may lose it.
 
+    The path may be a URL of a store that fsspec writes to: a file is sent in parts, and there once it is complete; of
+    several the index comes last. With an `executor` its workers compute and write: stretches of files that all of them
+    see, or whole shards of a folder in a store.
+
     Raises StatedictError where the format cannot hold a tensor, and WriteError (an OSError) where writing fails.
     """
-    target = Path(path)
+    target = place_of(path)
     with collector.paused():
         tree = model if isinstance(model, Module) else opening.open(model)
         index = _settled(flatten(tree, state=not whole, metadata=metadata))
         entry, folder = _format(target, format, sharded=max_shard_size is not None)
     if folder and not whole:
-        how = partial(writing.write_folder, verify=verify, durable=durable, progress=progress)
+        how = partial(writing.write_folder, verify=verify, durable=durable, progress=progress, executor=executor)
         return _save_folder(index, entry, target, max_shard_size, how)
     plan = _whole(index, entry, target) if whole else entry.writer().write(index)
-    writing.write_file(plan, target, verify=verify, durable=durable, progress=progress)
+    writing.write_file(plan, target, verify=verify, durable=durable, progress=progress, executor=executor)
     return Saved(target, entry.name, (target.name,), plan.size, (*plan.notes, *_left_out(index, entry)))
 
 
-def _whole(index: Index, entry: Format, target: Path) -> Plan:
+def _whole(index: Index, entry: Format, target: Place) -> Plan:
     """The file of the modules themselves. Raises StatedictError for a format that holds none."""
     if entry.name != "torch" or target.is_dir():
         raise StatedictError(f"{target}: a whole model is a PyTorch file; give it a name such as `model.pt`")
@@ -97,7 +103,7 @@ def _whole(index: Index, entry: Format, target: Path) -> Plan:
 def _save_folder(
     index: Index,
     entry: Format,
-    folder: Path,
+    folder: Place,
     most: int | str | None,
     write: Callable[..., None],
 ) -> Saved:
@@ -129,7 +135,7 @@ def _config(index: Index, taken: frozenset[str]) -> dict[str, Plan]:
     return {f"{_CONFIG}.json": Plan(((json.dumps(config, indent=2) + "\n").encode(),))}
 
 
-def _format(path: Path, name: str | None, *, sharded: bool) -> tuple[Format, bool]:
+def _format(path: Place, name: str | None, *, sharded: bool) -> tuple[Format, bool]:
     """The format to write, and whether as a folder. Raises StatedictError where neither name nor suffix tells it."""
     by_name = {entry.name: entry for entry in formats.FORMATS if entry.writes}
     if name is not None and name not in by_name and name != _FOLDER:

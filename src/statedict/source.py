@@ -1,17 +1,18 @@
 """Where bytes come from: `Source.read_at` over files and bytes, and `Extent`, a stretch of a source."""
 
-import bisect
-import itertools
 import mmap
 import os
-import threading
-import zlib
+import stat
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 from statedict.errors import FormatError, ReadError
+from statedict.remote.urls import is_url
+
+_FOR_READING = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Without waiting for somebody who writes, where it is a pipe."""
 
 
 class Source(ABC):
@@ -23,6 +24,8 @@ class Source(ABC):
     """What a person calls it: a path, a URL, an archive and its member."""
     size: int
     """Bytes in all."""
+    waits = False
+    """Whether whoever reads it mostly waits, so that several should at a time, and `will_read` what comes next."""
 
     @abstractmethod
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
@@ -44,9 +47,21 @@ class Source(ABC):
         """The outermost source that holds the byte at `offset` unchanged, and where in it."""
         return self, offset
 
+    def needs(self, offset: int, size: int) -> "tuple[Source, int, int]":
+        """The outermost source of a stretch, and from where to where it is read for it."""
+        source, start = self.located(offset)
+        return source, start, start + size
+
+    def will_read(self, ranges: Iterable[tuple[int, int]]) -> None:  # noqa: B027 - most need not
+        """Take note of what this thread reads next, from offsets to ends: a source that waits fetches it at once."""
+
     def identity(self) -> Hashable:
         """Equal for sources that are known to hold the same bytes: two openings of one file."""
         return self
+
+    def parent(self) -> "Folder | None":
+        """The folder that it is in; None where it is in none."""
+        return None
 
     def sibling(self, name: str) -> "Source":
         """The file of that name in the same folder, for formats of several files. Raises FormatError otherwise."""
@@ -71,20 +86,29 @@ class Source(ABC):
 class FileSource(Source):
     """A local file, read by `preadv`, so that nothing is mapped and threads share one descriptor.
 
-    The file opened stays the one that is read when its path is written anew. Raises ReadError when it cannot be opened.
+    The file opened stays the one that is read when its path is written anew; another process opens none of another
+    `version`. Raises ReadError when it cannot be opened, and for what is no file: a pipe, of which bytes come only in
+    order, a device.
     """
 
-    __slots__ = ("_descriptor", "_modified", "path")
+    __slots__ = ("_descriptor", "_version", "path")
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], version: tuple[int, int] | None = None) -> None:
         self.path = Path(path)
         self.name = os.fspath(path)
         try:
-            self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self._descriptor = os.open(self.path, _FOR_READING)
         except OSError as error:
             raise ReadError(f"{self.name}: cannot be opened: {_reason(error)}") from error
         found = os.fstat(self._descriptor)
-        self.size, self._modified = found.st_size, found.st_mtime_ns
+        if not stat.S_ISREG(found.st_mode):
+            raise ReadError(
+                f"{self.name}: is no file but {_kind(found.st_mode)}; save what comes from it to a file first"
+            )
+        self.size = found.st_size
+        self._version = version or (found.st_size, found.st_mtime_ns)
+        if version is not None:
+            self.require_unchanged()
 
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
         done = 0
@@ -107,6 +131,10 @@ class FileSource(Source):
                 return data
         return super().read_at(offset, size)
 
+    def fileno(self) -> int:
+        """The descriptor of the open file, for whoever reads it in C."""
+        return self._descriptor
+
     def copy_to(self, offset: int, size: int, descriptor: int, at: int) -> int:
         """Let the kernel copy up to `size` bytes to `at` of another file. How many it copied; 0 where it cannot."""
         if not hasattr(os, "copy_file_range"):
@@ -127,16 +155,19 @@ class FileSource(Source):
     def require_unchanged(self) -> None:
         """Nothing, unless somebody has written to the file since it was opened, which is a ReadError."""
         found = os.fstat(self._descriptor)
-        if (found.st_size, found.st_mtime_ns) != (self.size, self._modified):
+        if (found.st_size, found.st_mtime_ns) != self._version:
             raise ReadError(f"{self.name}: has been changed since it was opened; open it again")
 
+    def parent(self) -> "Folder":
+        return Folder(self.path.parent)
+
     def sibling(self, name: str) -> Source:
-        if not _is_plain(name):
+        if not is_plain(name):
             raise FormatError(f"{self.name}: refers to the file `{name}` in another folder, which is not followed")
         return FileSource(self.path.with_name(name))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FileSource, (str(self.path.absolute()),)
+        return FileSource, (str(self.path.absolute()), self._version)
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
@@ -159,18 +190,35 @@ class Folder(Source):
             entries = list(os.scandir(self.path))
         except OSError as error:
             raise ReadError(f"{self.name}: cannot be opened: {_reason(error)}") from error
-        self.names = tuple(sorted(entry.name + "/" * entry.is_dir() for entry in entries))
+        self.names = tuple(sorted(entry.name + "/" * _is_folder(entry) for entry in entries))
 
     def sibling(self, name: str) -> Source:
-        if not _is_plain(name):
+        if not is_plain(name):
             raise FormatError(f"{self.name}: refers to the file `{name}` in another folder, which is not followed")
         return FileSource(self.path / name)
 
     def folder(self, name: str) -> "Folder":
         """The folder of that name in it."""
-        if not _is_plain(name):
+        if not is_plain(name):
             raise FormatError(f"{self.name}: refers to `{name}` in another folder, which is not followed")
         return Folder(self.path / name)
+
+    def ahead(self, names: Iterable[str]) -> None:
+        """Take note that those files will be opened next, which a remote folder does several at a time."""
+
+    def absent(self, names: Iterable[str]) -> list[str]:
+        """Those names that no file in it has."""
+        here = set(self.names)
+        return [name for name in names if name not in here]
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each of its files, by name; not of a link that leads nowhere, as a broken download leaves it."""
+        files = {name: self.path / name for name in self.names if not name.endswith("/")}
+        return {name: file.stat().st_size for name, file in files.items() if file.is_file()}
+
+    def at(self, name: str) -> str:
+        """What a person calls the file or folder of that name in it."""
+        return f"{self.path / name}"
 
     def head(self, size: int) -> bytes:
         return b""
@@ -202,124 +250,6 @@ class BytesSource(Source):
         return BytesSource, (bytes(self._data), self.name)
 
 
-class InflatedSource(Source):
-    """The plain bytes of a deflate stream (RFC 1951), unpacked as they are asked for.
-
-    Memory stays at one block: reading forward goes on from where the last read ended, reading backward starts anew.
-    """
-
-    __slots__ = ("_consumed", "_decoder", "_lock", "_packed", "_position")
-    _BLOCK = 1 << 18
-
-    def __init__(self, packed: "Extent", size: int, name: str) -> None:
-        self._packed = packed
-        self.name = name
-        self.size = size
-        self._lock = threading.Lock()
-        self._decoder: Any = None  # made when it is needed: an archive may have 60,000 members
-        self._consumed = 0
-        self._position = 0
-
-    def head(self, size: int) -> bytes:
-        """The first bytes, for which no more than about as many are read, and nothing is kept."""
-        size = min(size, self.size)
-        packed = self._packed.source.read_at(self._packed.offset, min(self._packed.size, size + 1024))
-        try:
-            plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size) if size else b""
-        except zlib.error:
-            plain = b""
-        return plain if len(plain) == size else self.read_at(0, size)
-
-    def _rewind(self) -> None:
-        self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._consumed = 0
-        self._position = 0
-
-    def _next(self, most: int) -> bytes:
-        """At least one and at most `most` more plain bytes."""
-        pending = self._decoder.unconsumed_tail
-        while not self._decoder.eof:
-            if not pending:
-                take = min(self._BLOCK, self._packed.size - self._consumed)
-                pending = self._packed.source.read_at(self._packed.offset + self._consumed, take)
-                self._consumed += take
-            try:
-                plain = self._decoder.decompress(pending, most)
-            except zlib.error as error:
-                raise FormatError(f"{self.name}: its compressed bytes are damaged ({error}); fetch it again") from error
-            if plain:
-                self._position += len(plain)
-                return plain
-            if not self._decoder.unconsumed_tail and self._consumed == self._packed.size:
-                break
-            pending = self._decoder.unconsumed_tail
-        raise FormatError(f"{self.name}: unpacks to {self._position:,} bytes, not the {self.size:,} that it declares")
-
-    def readinto_at(self, offset: int, buffer: memoryview) -> None:
-        with self._lock:
-            if self._decoder is None or offset < self._position:
-                self._rewind()
-            while self._position < offset:
-                self._next(min(self._BLOCK, offset - self._position))
-            done = 0
-            while done < len(buffer):
-                plain = self._next(len(buffer) - done)
-                buffer[done : done + len(plain)] = plain
-                done += len(plain)
-            if self._position == self.size:
-                self._decoder = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return InflatedSource, (self._packed, self.size, self.name)
-
-
-class PartSource(Source):
-    """A stretch of another source as a source: a file within a file."""
-
-    __slots__ = ("_extent",)
-
-    def __init__(self, extent: "Extent", name: str) -> None:
-        self._extent = extent
-        self.name = name
-        self.size = extent.size
-
-    def located(self, offset: int) -> tuple[Source, int]:
-        return self._extent.source.located(self._extent.offset + offset)
-
-    def readinto_at(self, offset: int, buffer: memoryview) -> None:
-        if offset + len(buffer) > self.size:
-            raise self.ends_before(offset + len(buffer))
-        self._extent.source.readinto_at(self._extent.offset + offset, buffer)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return PartSource, (self._extent, self.name)
-
-
-class JoinedSource(Source):
-    """Several extents, one after the other, as one run of bytes: a tensor that was written in pieces."""
-
-    __slots__ = ("_ends", "_pieces")
-
-    def __init__(self, pieces: "tuple[Extent, ...]", name: str) -> None:
-        self._pieces = pieces
-        self._ends = list(itertools.accumulate(piece.size for piece in pieces))
-        self.name = name
-        self.size = self._ends[-1] if pieces else 0
-
-    def readinto_at(self, offset: int, buffer: memoryview) -> None:
-        if offset + len(buffer) > self.size:
-            raise self.ends_before(offset + len(buffer))
-        done, at = 0, bisect.bisect_right(self._ends, offset)
-        while done < len(buffer):
-            piece, end = self._pieces[at], self._ends[at]
-            part = buffer[done : done + end - (offset + done)]
-            piece.source.readinto_at(piece.offset + piece.size - end + offset + done, part)
-            done, at = done + len(part), at + 1
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return JoinedSource, (self._pieces, self.name)
-
-
 class Extent(NamedTuple):
     """A stretch of a source: `size` bytes from `offset` on. A tuple, because 60,000 of them are made at once."""
 
@@ -332,18 +262,44 @@ class Extent(NamedTuple):
         return self.source.read_at(self.offset, self.size)
 
 
-def source_of(checkpoint: str | os.PathLike[str] | bytes | Source) -> Source:
-    """The file or folder at a path, or the bytes themselves, as a source. Raises ReadError where there is none."""
+def source_of(checkpoint: str | os.PathLike[str] | bytes | bytearray | memoryview | Source) -> Source:
+    """What lies at a path or URL, or the bytes themselves, as a source.
+
+    Raises ReadError where there is none, TypeError for what is neither.
+    """
     if isinstance(checkpoint, Source):
         return checkpoint
-    if isinstance(checkpoint, bytes):
+    if isinstance(checkpoint, bytes | bytearray | memoryview):
         return BytesSource(checkpoint)
+    if not isinstance(cast("object", checkpoint), str | os.PathLike):
+        kind = type(checkpoint).__name__
+        raise TypeError(f"`{kind}` is nothing to open; give a path, bytes (what the `read()` of a file object returns)")
+    if not os.fspath(checkpoint):
+        raise ReadError("an empty path names no checkpoint; name a file or a folder")
+    if is_url(checkpoint):
+        from statedict.remote.opening import remote_source  # which few need
+
+        return remote_source(os.fspath(checkpoint))
     return Folder(checkpoint) if Path(checkpoint).is_dir() else FileSource(checkpoint)
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether it is the name of something in a folder, and no path that leads out of it."""
     return name == Path(name).name != "" and name != ".." and "\0" not in name
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads round in a circle, or where nobody may look
+        return False
+
+
+def _kind(mode: int) -> str:
+    """What is at a path, of which it is known that it is no ordinary file."""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a device"
 
 
 def _reason(error: OSError) -> str:

@@ -1,5 +1,6 @@
 """`statedict check`: what is printed, and how it ends."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from tests.commands import run
+from tests.corpus import archives
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("folder")
 def test_a_sound_model() -> None:
     ran = run("check", "sound.pt")
-    assert (ran.code, ran.out) == (0, "sound.pt: 3 tensors checked, nothing found\n")
+    assert (ran.code, ran.out) == (0, "sound.pt: code safe, 3 tensors checked, nothing found\n")
 
 
 @pytest.mark.usefixtures("folder")
@@ -39,7 +41,7 @@ def test_findings_with_what_to_do() -> None:
     assert lines[1] == "  c.weight: 1 of 640 elements are NaN"
     assert lines[2].startswith("warning zeros: it was never trained")
     assert lines[3] == "  b.weight: it holds nothing but zeros (640)"
-    assert lines[4] == "ill.pt: 3 tensors checked, 1 error, 1 warning, 1 note; `--level note` shows all"
+    assert lines[4] == "ill.pt: code safe, 3 tensors checked, 1 error, 1 warning, 1 note; `--level note` shows all"
     assert lines[5].startswith("left out: tensor `m` was saved from the meta device")
     assert len(lines) == 6
     assert "note dead: " in run("check", "ill.pt", "--level", "note").out
@@ -101,3 +103,77 @@ def test_wrong_use(arguments: list[str], said: str) -> None:
     ran = run("check", "ill.pt", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
+
+
+@pytest.fixture
+def strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a file that would run something, one that is broken, and one that is sound."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.pt").write_bytes(archives.torch_zip())
+    torch.save({"a.weight": torch.ones(3, 3)}, "sound.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "sound.pt").read_bytes()[:-40])
+    return tmp_path
+
+
+@pytest.mark.usefixtures("strangers")
+def test_what_would_be_run_is_told_and_not_run() -> None:
+    ran = run("check", "evil.pt")
+    assert ran.code == 1
+    assert "error code: do not load it with torch" in ran.out
+    assert "evil.pt: archive/data.pkl: os.system('touch statedict-was-here') runs programs, and reads" in ran.out
+    assert ran.out.endswith("evil.pt: code dangerous, 1 file checked, 1 error\n")
+    assert not Path("statedict-was-here").exists()
+
+
+@pytest.mark.usefixtures("strangers")
+def test_a_file_that_cannot_be_read_is_a_finding() -> None:
+    ran = run("check", "cut.pt")
+    assert (ran.code, ran.err) == (1, "")
+    assert "cut.pt: a zip archive without its directory" in ran.out
+
+
+@pytest.mark.usefixtures("strangers")
+def test_every_file_of_a_folder() -> None:
+    found = json.loads(run("check", ".", "--json").out)
+    assert found["grade"] == "dangerous"
+    assert {each["where"].partition(":")[0] for each in found["findings"] if each["severity"] == "error"} == {
+        "evil.pt", "cut.pt",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("strangers")
+def test_a_file_that_is_no_checkpoint_is_wrong_use() -> None:
+    Path("notes.txt").write_text("nothing")
+    assert run("check", "notes.txt").code == 2
+    assert run("check", "missing.pt").code == 2
+
+
+@pytest.mark.usefixtures("strangers")
+def test_sarif() -> None:
+    ran = run("check", "evil.pt", "--sarif")
+    (told,) = json.loads(ran.out)["runs"]
+    assert ran.code == 1
+    assert told["tool"]["driver"]["rules"][0]["id"] == "code"
+    (result,) = told["results"]
+    assert (result["level"], result["ruleId"], result["ruleIndex"]) == ("error", "code", 0)
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "evil.pt"
+    assert result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "archive/data.pkl"
+    assert run("check", "evil.pt", "--sarif", "--json").code == 2
+
+
+@pytest.mark.usefixtures("strangers")
+def test_manifests() -> None:
+    digest = hashlib.sha256(Path("sound.pt").read_bytes()).hexdigest()
+    Path("SHA256SUMS").write_text(f"{digest}  sound.pt\n{'0' * 64} *evil.pt\n{digest}  gone.pt\n")
+    ran = run("check", "sound.pt", "--manifest", "SHA256SUMS", "--only", "code")
+    assert ran.code == 1
+    assert "evil.pt: has the sha256 " in ran.out
+    assert "gone.pt: is listed, but is not there" in ran.out
+    assert "  sound.pt:" not in ran.out
+    assert run("hash", "sound.pt", "--manifest", "m.json").code == 0
+    assert run("check", "sound.pt", "--manifest", "m.json").code == 1  # its numbers are all the same
+    assert run("check", "sound.pt", "--manifest", "m.json", "--only", "integrity").code == 0
+    torch.save({"a.weight": torch.zeros(3, 3)}, "sound.pt")
+    ran = run("check", "sound.pt", "--manifest", "m.json", "--only", "integrity")
+    assert (ran.code, "a.weight: is not as the manifest has it" in ran.out) == (1, True)
+    assert run("check", "sound.pt", "--manifest", "evil.pt").code == 2

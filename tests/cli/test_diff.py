@@ -142,6 +142,9 @@ def test_git_shows_what_changed(folder: Path) -> None:
     git(folder, "config", "diff.statedict.textconv", "statedict stats")
     git(folder, "commit", "-qm", "second")
     assert "+head.weight" in git(folder, "diff", "HEAD~", "HEAD", "-M20%")
+    git(folder, "config", "diff.statedict.textconv", "statedict hash")
+    changed = [line for line in git(folder, "log", "-p", "-1", "-M20%").splitlines() if line[:1] in ("+", "-")]
+    assert {line.split()[-1] for line in changed if "blake3:" in line} == {"layers.1.up.weight", "head.weight"}
 
 
 def test_git_is_told_how_it_is_used() -> None:

@@ -63,7 +63,10 @@ def test_patterns_modules_and_json() -> None:
     modules = json.loads(run("hash", "net.pt", "--json", "--modules").out)["modules"]
     assert modules[0] == {"name": "", "digest": found["model"]}
     total = json.loads(run("hash", "net.pt", "--json", "--total").out)
-    assert total == {"file": "net.pt", "format": "torch", "algorithm": "blake3", "model": found["model"]}
+    assert total == {
+        "schema": "urn:statedict:hash:1", "file": "net.pt", "format": "torch", "algorithm": "blake3",
+        "model": found["model"],
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("folder")

@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def merged(*arguments: str) -> dict[str, Any]:
-    ran = run("merge", *arguments, "out.safetensors")
+    ran = run("merge", *arguments, "out.safetensors", "--force")
     assert (ran.code, ran.err) == (0, "")
     return {name: tensor.numpy() for name, tensor in sd.open("out.safetensors").state_dict().items()}
 
@@ -65,6 +65,20 @@ def test_dare_is_the_same_for_the_same_seed() -> None:
     assert first == same != other
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["merge", ONE, TWO, "base.safetensors"], ["extract-lora", ONE, "base.safetensors", TWO, "--rank", "1"]],
+)
+def test_what_is_there_is_not_replaced_unless_that_is_said(arguments: list[str]) -> None:
+    """Who forgets where to write would lose the last of the models."""
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    ran = run(*arguments)
+    there = arguments[3]
+    said = f"statedict: {there}: is there already; choose another name, or replace it with `--force`\n"
+    assert (ran.code, ran.err) == (2, said)
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
 def test_type_and_shards() -> None:
     ran = run("merge", ONE, TWO, "folder", "--dtype", "f16", "--shard-size", "20", "--verify")
     assert (ran.code, ran.out.split(",")[-1].strip()) == (0, "3 files")
@@ -92,6 +106,7 @@ def size(folder: str) -> int:
 def test_an_adapter_as_json() -> None:
     found = json.loads(extracted("--json", "--only", "**.weight").out)
     assert found == {
+        "schema": "urn:statedict:extract-lora:1",
         "path": "adapter",
         "files": ["adapter_model.safetensors", "adapter_config.json"],
         "nbytes": size("adapter"),
@@ -107,7 +122,7 @@ def test_an_adapter_as_json() -> None:
     [
         (["lora", "a", "b", "c", "--density", "1"], "`merge lora` takes no `--density`"),
         (["lora", "a", "b", "c", "-w", "1"], "`merge lora` takes no `--weight`"),
-        ([ONE, TWO, "x.pt", "--dtype", "float99"], "`float99` is no element type; expected one of"),
+        ([ONE, TWO, "x.pt", "--dtype", "float99"], "`float99` is no element type; expected one such as bf16"),
         ([ONE, "none.safetensors", "x.pt"], "none.safetensors: "),
         ([ONE, TWO, "x.pt", "-m", "mean"], "there is no method `mean` to merge by"),
     ],

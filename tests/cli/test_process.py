@@ -55,6 +55,13 @@ def is_one_line_of_error(ran: Ran, code: int = 2) -> bool:
     )
 
 
+def is_a_finding(ran: Ran) -> bool:
+    lines = ran.out.splitlines()
+    return (
+        (ran.code, ran.err) == (1, "") and lines[0].startswith("error readable: ") and all(map(str.isprintable, lines))
+    )
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     "file", ["missing.pt", "empty.pt", "text.pt", "truncated.safetensors", "folder", "bad\nname.safetensors"]
@@ -66,6 +73,9 @@ def test_what_cannot_be_read_is_told_in_one_line(
 
     ran = run(command, file, *MORE.get(command, ()))
 
+    if command == "check" and file not in ("missing.pt", "folder"):
+        assert is_a_finding(ran)  # a damaged file is what it looks for
+        return
     assert is_one_line_of_error(ran)
     assert file.replace("\n", r"\n") in ran.err
 
@@ -220,6 +230,23 @@ def test_version_help_and_no_command(folder: Path) -> None:
     assert process("--version", folder=folder).out == f"statedict {__version__} ({used()})\n"
     assert run("--help").out == run().out == run("-h").out
     assert run().code == 0
+
+
+def test_help_is_a_command_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("help").out == run("--help").out
+    assert run("help", "tree").out == run("tree", "--help").out
+    assert is_one_line_of_error(run("help", "nonsense"))
+    said = "statedict: there is no command `version`; did you mean `--version`? (see `statedict --help`)\n"
+    assert run("version").err == said
+    assert run("xyzzy").err == "statedict: there is no command `xyzzy` (see `statedict --help`)\n"
+
+
+def test_a_folder_that_is_only_a_dot_has_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "models").mkdir()
+    (folder / "good.safetensors").rename(folder / "models" / "good.safetensors")
+    monkeypatch.chdir(folder / "models")
+    assert run("tree", ".").out == run("tree", "../models").out
+    assert "models" in run("tree", ".").out
 
 
 def test_the_list_of_commands_says_what_each_says_of_itself() -> None:

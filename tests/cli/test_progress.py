@@ -14,11 +14,13 @@ from statedict.cli import progress
 PROGRAM = """
 import sys
 from pathlib import Path
+from statedict.cli import progress as bars
 from statedict.cli.progress import progress_bar
 from statedict.plan import Plan
 from statedict.writing import write_file
 from tests.writing.sources import slow
 
+bars._PATIENCE = float(sys.argv[2])
 with progress_bar("converting") as progress:
     write_file(Plan((slow(bytes(24 << 20), 0.1),)), Path(sys.argv[1]), progress=progress)
 print(progress and progress.total, "rich" in sys.modules)
@@ -26,15 +28,16 @@ print(progress and progress.total, "rich" in sys.modules)
 
 
 def test_nothing_where_nobody_looks(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "out")]
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "out"), "0"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (ran.stdout, ran.stderr) == ("None False\n", "")
 
 
-def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
+def on_terminal(target: Path, patience: float) -> tuple[str, str]:
+    """What the program prints on its output, and on a terminal, where a bar is shown after `patience`."""
     ours, theirs = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "out")]
+    command = [sys.executable, "-c", PROGRAM, str(target), str(patience)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True, env=environment) as process:
         os.close(theirs)
         shown = b""
@@ -45,11 +48,19 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
             pass
         out = process.communicate()[0]
     os.close(ours)
-    text = shown.decode()
+    return out, shown.decode()
+
+
+def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
+    out, text = on_terminal(tmp_path / "out", 0)
     assert out == f"{24 << 20} True\n"
     assert "converting" in text
     assert "/24.0 MiB" in text
     assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h"))  # and then it is gone
+
+
+def test_what_is_done_soon_shows_no_bar_and_does_not_load_what_draws_it(tmp_path: Path) -> None:
+    assert on_terminal(tmp_path / "out", 1000) == (f"{24 << 20} False\n", "")
 
 
 def test_what_is_read_in_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,12 +45,22 @@ def test_json_has_every_figure(file: str) -> None:
     assert sum(row["histogram"]["counts"]) == 9
     document = json.loads(run("stats", file, "--json").out)
     assert document["total"]["nan"] == 1
-    assert list(document) == ["file", "format", "total", "tensors"]
+    assert list(document) == ["schema", "file", "format", "total", "tensors"]
 
 
 def test_modules(file: str) -> None:
     found = {row["name"]: row["numel"] for row in rows(file, "--modules")}
     assert found == {"": 12 + 3 + 4 * 3 + 12, "0": 15, "1": 12, "2": 12}
+
+
+def test_modules_and_all_have_quantiles(file: str) -> None:
+    asked = ("--quantiles", "0,1")
+    found = {row["name"]: row["quantiles"] for row in rows(file, "--modules", *asked)}
+    assert found["0"]["1"] == found[""]["1"] == 1e6
+    assert found["2"] == {"0": 0.0, "1": 0.0}
+    total = json.loads(run("stats", file, "--total", "--json", *asked).out)["total"]
+    assert total["quantiles"] == found[""]
+    assert run("stats", file, "--modules", *asked).out.splitlines()[0].split()[-2:] == ["q0", "q1"]
 
 
 def test_the_largest_come_first(file: str) -> None:
@@ -104,6 +114,8 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
         (["--if-cast", "i8"], "`int8` is no floating-point type"),
         (["--if-cast", "f17"], "`f17` is no element type"),
         (["--json", "--csv"], "cannot be had together"),
+        (["--modules", "--spectrum"], "`--spectrum` is of each matrix"),
+        (["--total", "--spectrum"], "`--spectrum` is of each matrix"),
         (["nothing.*"], "`nothing.*` matches"),
     ],
 )
@@ -161,7 +173,7 @@ def test_shares_that_a_cast_loses(file: str) -> None:
 
 def test_total(file: str) -> None:
     document = json.loads(run("stats", file, "--total", "--histogram", "--json").out)
-    assert list(document) == ["file", "format", "total"]
+    assert list(document) == ["schema", "file", "format", "total"]
     assert sum(document["total"]["histogram"]["counts"]) == document["total"]["numel"] - 3
     assert run("stats", file, "--total").out.split("\n")[1].startswith("(all)")
     assert run("stats", file, "--total", "--csv").out.count("\n") == 2

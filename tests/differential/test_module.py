@@ -269,6 +269,8 @@ INDEXED: dict[str, Callable[[Any], Any]] = {
     "append a row": lambda m: m.rows.append(m.scale),
     "append a number": lambda m: m.rows.append(3),
     "extend rows": lambda m: m.rows.extend([m.scale, 4]),
+    "append a module": lambda m: m.rows.append(m.head),
+    "a number beside the rows": lambda m: setattr(m.rows, "7", 3) or m.rows,
     "extend rows by nothing": lambda m: m.rows.extend(3),
     "named": lambda m: m.named["left"],
     "named, missing": lambda m: m.named["x"],
@@ -276,6 +278,7 @@ INDEXED: dict[str, Callable[[Any], Any]] = {
     "named keys": lambda m: [*m.named, *m.named.keys(), *reversed(m.named), "left" in m.named, len(m.named)],
     "named items": lambda m: [*m.named.items(), *m.named.values()],
     "named set": lambda m: m.named.__setitem__("x", m.scale) or m.named,
+    "named set to a module": lambda m: m.named.__setitem__("x", m.head) or m.named,
     "named get": lambda m: [m.named.get("x"), m.named.get("x", 3), m.named.get("left")],
     "named setdefault": lambda m: (m.named.setdefault("x", m.scale), m.named.setdefault("left", 3), m.named),
     "named pop": lambda m: (m.named.pop("left"), m.named),
@@ -321,6 +324,17 @@ def test_load_state_dict_says_what_pytorch_says(change: str) -> None:
     assert str(mine.value).startswith(str(theirs.value))
     if change != "misshapen":
         assert ours.load_state_dict(state, strict=False) == tuple(model.load_state_dict(state, strict=False))
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_what_is_not_initialised_is_not_loaded(assign: bool) -> None:
+    model, lazy = nn.Linear(2, 3), nn.LazyLinear(3)
+    ours = tree_of(model)
+    with pytest.raises(RuntimeError) as theirs:
+        model.load_state_dict(lazy.state_dict(), assign=assign)
+    with pytest.raises(RuntimeError) as mine:
+        ours.load_state_dict(tree_of(lazy).state_dict(), assign=assign)
+    assert str(mine.value) == str(theirs.value)
 
 
 @pytest.mark.parametrize("assign", [False, True])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import statedict as sd
 from statedict.errors import FormatError, LimitError
 from statedict.formats import msgpack as reader
 from statedict.limits import Limits
@@ -121,6 +122,21 @@ def chunked(values: Any, size: int) -> dict[str, Any]:
         "shape": {str(axis): length for axis, length in enumerate(values.shape)},
         "chunks": {str(number): piece for number, piece in enumerate(pieces)},
     }
+
+
+def test_only_what_is_trained_are_parameters() -> None:
+    kernel, mean = array(np.ones((2, 3), "f4")), array(np.zeros(3, "f4"))
+    state = {
+        "step": 1,
+        "params": {"Dense_0": {"kernel": kernel}},
+        "opt_state": {"0": {"count": array(np.int32(1)), "mu": {"Dense_0": {"kernel": kernel}}}},
+        "batch_stats": {"BatchNorm_0": {"mean": mean}},
+    }
+    model = sd.open(packed(state))
+    assert [name for name, _ in model.named_parameters()] == ["params.Dense_0.kernel"]
+    names = ["opt_state.0.count", "opt_state.0.mu.Dense_0.kernel", "batch_stats.BatchNorm_0.mean"]
+    assert [name for name, _ in model.named_buffers()] == names
+    assert model.attributes == {"step": 1}
 
 
 def test_an_array_in_pieces_is_one_tensor() -> None:

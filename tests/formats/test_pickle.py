@@ -1,6 +1,7 @@
 """The restricted unpickler: what harmful pickles become, and that nothing at all is done for them."""
 
 import copyreg
+import io
 import os
 import pickle
 import pickletools
@@ -127,6 +128,18 @@ def test_a_pickle_is_read_in_pieces_of_any_size() -> None:
             data,
             4 + len(data),
         )
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_frames_may_be_longer_than_what_is_read_ahead(protocol: int) -> None:
+    """What stands for an opcode is longer: nothing may be lost where the frame would have ended."""
+    for size in range(400, 440):
+        value = [{f"key {number}": {number: "x" * (number % 50)}} for number in range(size)]
+        data = pickle.dumps(value, protocol)
+        assert data[2:3] == b"\x95"
+        assert int.from_bytes(data[3:11], "little") > io.DEFAULT_BUFFER_SIZE
+        read, end = read_pickle(BytesSource(data, "x"), 0, DEFAULT_LIMITS)
+        assert (end, load(read, "x", KNOWN, lambda pid: pid)) == (len(data), value)
 
 
 def test_a_pickle_larger_than_the_limit() -> None:

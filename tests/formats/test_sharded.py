@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -168,6 +169,17 @@ def test_a_folder_without_weights_says_what_it_holds(tmp_path: Path) -> None:
     refused(tmp_path, "it holds nothing")
     (tmp_path / "notes.txt").write_text("")
     refused(tmp_path, "it holds `notes.txt`")
+
+
+def test_one_file_of_another_format_is_the_folders(tmp_path: Path) -> None:
+    kernel: Any = np.ones((2, 3), "f4")
+    np.savez(tmp_path / "weights.npz", **{"layer.kernel": kernel})
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    model = sd.open(tmp_path)
+    assert model.get_parameter("layer.kernel").numpy().tolist() == [[1.0] * 3] * 2
+    assert model.attributes["config"] == {"model_type": "bert"}
+    safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "model.safetensors")
+    assert list(sd.open(tmp_path).state_dict()) == ["w"]
 
 
 HOSTILE: dict[str, Any] = {

@@ -276,6 +276,22 @@ def test_subclasses_keep_their_class_and_their_attributes(save: Save) -> None:
     assert_same(attributes["other"], torch.zeros(1))
 
 
+class Stated(torch.Tensor):
+    """A subclass whose state is of a form of its own."""
+
+    def __getstate__(self) -> Any:
+        return "version 1", [1, 2], self.__dict__
+
+
+@both
+def test_a_subclass_keeps_a_state_of_its_own_form(save: Save) -> None:
+    stated = torch.ones(2).as_subclass(Stated)
+    stated.tag = "x"  # type: ignore[attr-defined]
+    info = one(save, stated)
+    assert_same(info, torch.ones(2))
+    assert info.encoding.attributes["state"] == ("version 1", [1, 2], {"tag": "x"})
+
+
 @both
 def test_subclasses_without_a_storage_are_made_of_parts(save: Save) -> None:
     wrapper = Wrapper(torch.arange(6, dtype=torch.uint8).reshape(2, 3), torch.tensor(0.5))

@@ -100,6 +100,19 @@ def test_whole_modules(name: str, save: Save) -> None:
 
 
 @both
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_a_compiled_module_is_what_it_wraps(save: Save) -> None:
+    layer = torch.nn.Linear(2, 3)
+    index = index_of(save(torch.compile(torch.nn.Sequential(layer))))
+    assert {path: info.kind for path, info in index.modules.items()} == {
+        "": "OptimizedModule",
+        "_orig_mod": "Sequential",
+        "_orig_mod.0": "Linear",
+    }
+    assert_same(index.tensors["_orig_mod.0.weight"], layer.weight)
+
+
+@both
 def test_a_state_dict_of_parametrised_modules(save: Save) -> None:
     state = MODULES["weight norm"]().state_dict()
     assert_same_tensors(index_of(save(state)), state)

@@ -192,6 +192,13 @@ def test_code_beyond_the_limit_is_refused() -> None:
         index_of(linear(b"#" * 100_000), limits=Limits(header_bytes=50_000))
 
 
+def test_constants_in_another_folder_are_missed() -> None:
+    data = written(torch.jit.script(nn.Linear(2, 3)))
+    assert b"archive/constants.pkl" in data
+    with pytest.raises(FormatError, match=r"^net\.pt: the archive lacks `archive/constants\.pkl`"):
+        index_of(data.replace(b"archive/constants.pkl", b"another/constants.pkl"))
+
+
 def test_a_missing_storage_is_named() -> None:
     data = changed(written(torch.jit.script(nn.Linear(2, 3))), {"data/0": None})
     with pytest.raises(FormatError, match="data/0"):
@@ -202,3 +209,14 @@ def test_a_missing_storage_is_named() -> None:
 def test_silero_vad_is_what_torch_loads(tmp_path: Path) -> None:
     path = real_models.fetch("silero_vad.jit")
     assert_same_module(sd.open(path), torch.jit.load(path, map_location="cpu"))
+
+
+def test_a_layer_without_bias_prints_so() -> None:
+    """A traced module does not tell which parameters its layers were made without."""
+    live = torch.nn.Sequential(torch.nn.Linear(2, 3, bias=False), torch.nn.Linear(3, 1))
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.trace(live, torch.ones(1, 2)), buffer)
+    assert [repr(layer) for layer in sd.open(buffer.getvalue()).children()] == [
+        "Linear(bias=False)",
+        "Linear(bias=True)",
+    ]

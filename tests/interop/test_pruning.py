@@ -5,6 +5,7 @@ import gc
 import io
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -289,6 +290,29 @@ def test_two_of_four() -> None:
         pruning.prune(0.9)
 
 
+@pytest.mark.parametrize("method", ["magnitude", "random", "4x4", "2:4", "channels"])
+def test_masks_of_a_file_are_kept_while_it_is_trained(method: str, tmp_path: Path) -> None:
+    torch.save(net().state_dict(), tmp_path / "net.pt")
+    pruned = sd.prune(sd.open(tmp_path / "net.pt"), amount=None if ":" in method else 0.5, method=method)
+    sd.save(sd.masks(pruned), tmp_path / "masks.safetensors")
+    model, stays = net(), sd.open(tmp_path / "masks.safetensors")
+
+    pruning = sd.prune_live(model, method="mask", masks=stays)
+
+    assert list(pruning.masks) == list(stays.state_dict())
+    for name, mask in pruning.masks.items():
+        assert torch.equal(mask, stays.state_dict()[name].torch())
+        expected = pruned.state_dict()[name].torch()
+        assert torch.equal(model.get_parameter(name), expected)
+    train(model, OPTIMIZERS["adamw"](model.parameters()))
+    assert revived(model, pruning.masks) == 0
+    with pytest.raises(StatedictError, match="mask says the amount itself"):
+        pruning.prune(0.9)
+    again = sd.prune_live(net(), "classifier.**", method="mask", masks=sd.open(pruning.masks))
+    assert all(name.startswith("classifier.") for name in again.masks)
+    assert pruning.finalize() is model
+
+
 def test_going_on_later() -> None:
     model = net()
     pruning = sd.prune_live(model, amount=0.9, steps=5)
@@ -334,6 +358,23 @@ def test_a_model_that_nobody_has_is_gone() -> None:
         ),
         ({"amount": 0.1, "steps": 2, "initial": 0.5}, StatedictError, "got from 0.5 to 0.1"),
         ({"method": "2:4", "steps": 2}, StatedictError, "no schedule for N:M"),
+        ({"method": "mask"}, StatedictError, "`mask` needs `masks`, a checkpoint of them"),
+        ({"method": "mask", "amount": 0.5}, StatedictError, "`mask` says the amount itself; leave `amount` out"),
+        (
+            {"amount": 0.5, "masks": sd.open({"a": torch.ones(2)})},
+            StatedictError,
+            "`magnitude` takes no `masks`; use the method `mask`",
+        ),
+        (
+            {"method": "mask", "masks": sd.open({"classifier.weight": torch.ones(2)})},
+            StatedictError,
+            r"the mask `classifier\.weight` fits no tensor of that name; closest: `classifier\.",
+        ),
+        (
+            {"method": "mask", "masks": sd.open({"classifier.0.bias": torch.ones(2)})},
+            StatedictError,
+            r"the mask `classifier\.0\.bias` has the shape \[2\], but the tensor \[128\]",
+        ),
         ({"amount": {"feature.**": 0.5}}, PatternError, r"`feature\.\*\*` matches no name; closest: `features\."),
     ],
 )

@@ -84,6 +84,16 @@ def test_joined_pieces_of_each_of_a_stack() -> None:
     assert torch.equal(made(given, rule)["e.gate_up"], wanted)
 
 
+def test_dimensions_in_another_order() -> None:
+    kernel = torch.randn(3, 5, 4, 2)
+    rule = {"from": "conv.kernel", "to": "conv.weight", "permute": [3, 2, 0, 1]}
+    assert str(rule_of(rule)) == "conv.kernel = conv.weight (permute=[3, 2, 0, 1])"
+    assert rule_of(rule_of(rule).table()) == rule_of(rule)
+    assert same(made({"conv.kernel": kernel}, rule), {"conv.weight": kernel.permute(3, 2, 0, 1)})
+    with pytest.raises(sd.StatedictError, match=r"its 4 dimensions cannot be put in the order \[1, 0\]"):
+        made({"conv.kernel": kernel}, rule | {"permute": [1, 0]})
+
+
 def test_transposed_reshaped_and_tied() -> None:
     given = {"a": torch.randn(2, 3), "b": torch.randn(2, 3, 4, 4), "c": torch.randn(5)}
     found = make(

@@ -100,3 +100,82 @@ def test_groups_that_hold_tensors_are_modules() -> None:
     optim = trained(torch.optim.Adam, net).state_dict()
     optim["param_groups"][0]["lr"] = torch.tensor(0.1)
     assert found({"model": net.state_dict(), "optim": optim})["optim.state.1.exp_avg"] == "bias"
+
+
+def groups_by_decay(net: nn.Module) -> list[dict[str, Any]]:
+    """Matrices in one group, all else in another, as training programs spare biases and norms weight decay."""
+    parameters = list(net.parameters())
+    return [
+        {"params": [each for each in parameters if each.ndim >= 2], "weight_decay": 0.1},
+        {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def test_groups_that_divide_parameters_by_shape_are_each_in_order() -> None:
+    net = nn.Sequential(*[nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)) for _ in range(3)], nn.Linear(4, 2))
+    optimizer = torch.optim.AdamW(groups_by_decay(net))
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    assert order != list(names.values())
+
+    told = found({"model": net.state_dict(), "optimizer": optimizer.state_dict(), "iter_num": 3})
+    assert [told[f"optimizer.state.{index}.exp_avg"] for index in range(len(order))] == order
+
+
+def test_groups_of_which_two_have_one_shape_prove_nothing() -> None:
+    first, second = nn.Linear(3, 3), nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW([{"params": second.parameters()}, {"params": first.parameters()}])
+    for parameter in [*first.parameters(), *second.parameters()]:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    saved = {"model": nn.Sequential(first, second).state_dict(), "optimizer": optimizer.state_dict()}
+    assert set(found(saved).values()) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+    saved["optimizer"]["state"][1] = saved["optimizer"]["state"][3]  # now both groups have a vector of three
+    assert found(saved) == {}
+
+
+def test_groups_that_could_be_exchanged_prove_nothing() -> None:
+    net = nn.Sequential(*[nn.Linear(3, 3) for _ in range(2)], nn.Linear(3, 1))
+    for order, proved in (((0, 1, 2), False), ((1, 0, 2), False), ((2,), True)):
+        rest = [each for at, each in enumerate(net) if at not in order]
+        optimizer = torch.optim.Adam(
+            [
+                *([{"params": [p for each in rest for p in each.parameters()]}] if rest else []),
+                *({"params": net[at].parameters()} for at in order),
+            ]
+        )
+        for parameter in net.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        assert bool(found({"model": net.state_dict(), "optimizer": optimizer.state_dict()})) is proved
+
+
+def test_one_group_in_another_order_proves_nothing() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    optimizer = torch.optim.AdamW([*net[1].parameters(), *net[0].parameters()])
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert found({"model": net.state_dict(), "optimizer": optimizer.state_dict()}) == {}
+
+
+def test_an_optimizer_of_named_parameters_tells_them_itself() -> None:
+    net = Net()
+    for kind in (torch.optim.AdamW, torch.optim.Adafactor):
+        optimizer = kind(net.named_parameters(), lr=0.1)  # type: ignore[arg-type]
+        for parameter in net.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        told = found(optimizer.state_dict())
+        assert set(told.values()) == {name for name, _ in net.named_parameters()}
+        assert told["state.0.step"] == "features.0.weight"
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", 3], "ab", None, {}])
+def test_names_that_are_none_are_not_taken(names: Any) -> None:
+    optim = trained(torch.optim.Adam, nn.Linear(2, 2)).state_dict()
+    optim["param_groups"][0]["param_names"] = names
+    assert found(optim) == {}

@@ -142,6 +142,20 @@ def test_a_pattern_that_matches_nothing_names_the_closest() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("conv*", "`conv*` matches no name, as `*` ends at a dot; `conv**` matches 2"),
+        ("*.weight", "`*.weight` matches no name, as `*` ends at a dot; `**.weight` matches 1"),
+        ("conf*", "`conf*` matches no name"),
+    ],
+)
+def test_a_star_that_ends_too_early_is_told(pattern: str, said: str) -> None:
+    with pytest.raises(PatternError) as caught:
+        matching(["conv.0.weight", "conv.0.bias", "head"], [pattern])
+    assert str(caught.value).partition("; closest")[0] == said
+
+
 def test_finding_the_closest_of_many_names_takes_no_time() -> None:
     names = [f"{left}{right}.{left * 2}.w" for left in map(chr, range(97, 123)) for right in range(4_000)]
 

@@ -102,6 +102,29 @@ def test_quantiles_counts_and_casts(dtype: torch.dtype, tmp_path: Path) -> None:
     assert found[0].lost == Lost(2, int(((values != 0) & (values.half() == 0)).sum()))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_quantiles_of_modules_are_those_of_all_numbers_in_them(dtype: torch.dtype) -> None:
+    net = nn.Sequential(nn.Linear(30, 40), nn.Sequential(nn.Linear(40, 50), nn.BatchNorm1d(50))).to(dtype)
+    net[1][1].running_mean.fill_(torch.nan)  # type: ignore[union-attr]
+    net.register_parameter("tied", net.get_parameter("0.weight"))
+    shares = (0.0, 0.01, 0.5, 0.9)
+    found = stats(statedict.open(net), quantiles=shares, module_quantiles=True)
+    assert list(found.quantiles) == list(found.modules) == ["", "0", "1", "1.0", "1.1"]
+    for name, module in net.named_modules():
+        once = {id(each): each for each in (*module.parameters(), *module.buffers()) if each.is_floating_point()}
+        wide = torch.cat([each.detach().reshape(-1).double() for each in once.values()]).numpy()
+        expected = np.quantile(wide[np.isfinite(wide)], shares).tolist()
+        assert list(found.quantiles[name]) == list(shares)
+        assert list(found.quantiles[name].values()) == pytest.approx(expected, rel=1e-15)
+    assert stats(statedict.open(net), quantiles=shares).quantiles == {}
+
+
+def test_modules_of_several_types_have_no_quantiles() -> None:
+    model = statedict.open({"a": {"w": torch.ones(3), "v": torch.ones(2).half()}, "b": {"w": torch.ones(3).half()}})
+    found = stats(model, quantiles=(0.5,), module_quantiles=True)
+    assert found.quantiles == {"": {}, "a": {}, "b": {0.5: 1.0}}
+
+
 def test_what_was_not_asked_for_is_absent() -> None:
     (found, *_) = stats_of(small_net()).tensors
     assert (found.quantiles, found.spread, found.lost, found.distinct, found.histogram()) == (

@@ -93,7 +93,7 @@ def test_numbers_compare_as_in_python(left: int, right: int, sign: str, operatio
         ("numel > 3 && ndim == 2", "`&&` is written `and` (character 12)"),
         ("!requires_grad", "`!` is written `not` (character 1)"),
         ("siz > 3", f"there is no field `siz`; expected one of {', '.join(FIELDS)} (character 1)"),
-        ("ndim == 2 and dtype == 'float3'", "`float3` is no element type; expected one of float64"),
+        ("ndim == 2 and dtype == 'float3'", "`float3` is no element type; expected one such as bf16"),
         ("numel ** 9 > 3", "`numel ** 9`: expected one of + - * / // %, or `and`, `or` (character 1)"),
         ("[x for x in shape]", "`[x for x in shape]` is not allowed here (character 1)"),
         ("(lambda: 1)()", "`(lambda: 1)()`: the calls are len(shape), min(shape), max(shape), name.startswith()"),

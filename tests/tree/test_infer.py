@@ -321,3 +321,11 @@ def test_no_names_and_shapes_make_it_fail(tensors: dict[str, tuple[Shape, str]])
         assert isinstance(repr(module), str)
         assert isinstance(module.inferred_attributes, dict)
         assert not module.kind or module.kind.isalnum()
+
+
+def test_layers_that_are_not_initialised_have_no_arguments_yet() -> None:
+    buffer = io.BytesIO()
+    torch.save(nn.Sequential(nn.LazyBatchNorm2d(), nn.LazyConv2d(3, 3), nn.LazyLinear(2)).state_dict(), buffer)
+    model = sd.open(buffer.getvalue())
+    assert "BatchNorm" in repr(model)
+    assert [module.inferred_attributes for module in model.children()] == [{}] * 3

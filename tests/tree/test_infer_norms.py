@@ -54,6 +54,11 @@ def test_residual_blocks_of_diffusion_models_have_group_norms() -> None:
     assert kinds({**block, **layer("b.conv1", (8, 1, 3, 3), (8,))})["b.norm1"] == "LayerNorm"
 
 
+def test_the_norm_before_the_last_convolution_of_diffusion_models_is_a_group_norm() -> None:
+    around = {**layer("conv_in", (8, 4, 3, 3), (8,)), **layer("time_embedding.linear_1", (8, 8), (8,))}
+    assert kinds({**around, **layer("conv_norm_out", (8,), (8,))})["conv_norm_out"] == "GroupNorm"
+
+
 def test_the_norm_before_the_transformers_of_diffusion_models_is_a_group_norm() -> None:
     inner = layer("a.transformer_blocks.0.norm1", (8,), (8,)) | layer("a.transformer_blocks.0.ff", (8, 8), (8,))
     found = kinds(layer("a.norm", (8,), (8,)) | layer("a.proj_in", (8, 8)) | inner | layer("a.proj_out", (8, 8)))

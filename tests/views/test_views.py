@@ -73,6 +73,24 @@ def test_fitted_never_exceeds_the_width(line: Any, width: int) -> None:
     assert "".join(text for text, _ in lines.fitted(line, None)) == whole
 
 
+words = st.lists(st.text("abcé層", min_size=1, max_size=12), min_size=1, max_size=12).map(" ".join)
+
+
+@given(st.lists(st.tuples(words, st.just("dim")), min_size=1, max_size=4), st.integers(30, 80))
+def test_wrapped_loses_no_word_and_never_exceeds_the_width(line: Any, width: int) -> None:
+    made = ["".join(text for text, _ in each) for each in lines.wrapped(line, width)]
+
+    assert max(map(lines.cells, made)) <= width
+    assert "".join("".join(made).split()) == "".join("".join(text for text, _ in line).split())
+    assert all(each.startswith("    ") for each in made[1:])
+    assert lines.wrapped(line, None) == [line]
+
+
+def test_spaces_at_the_end_are_nothing_to_cut() -> None:
+    assert lines.fitted([("name", "dim"), ("      ", "dim")], 6) == [("name", "dim")]
+    assert lines.fitted([("name    ", "dim")], 6) == [("name", "dim")]
+
+
 def test_a_name_of_ten_thousand_characters_is_cut_in_the_middle() -> None:
     assert lines.middle_shortened("a" * 5_000 + "b" * 5_000, 11) == "aaaaa…bbbbb"
 

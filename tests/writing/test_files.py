@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from statedict.composed import PartSource
 from statedict.plan import Late, Piece, Plan, Summed
-from statedict.source import BytesSource, Extent, FileSource, PartSource
+from statedict.source import BytesSource, Extent, FileSource
 from statedict.writing import output, tasks, write_file
 from tests.writing.sources import MIB, Computed, noise, of_file, temporaries
 

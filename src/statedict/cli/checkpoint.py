@@ -1,5 +1,6 @@
 """What all commands share: the argument FILE, `--key`, `--strip` and `--format`, and opening what they name."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from statedict import formats
+from statedict.cli.completing import PATH, format_names, module_names, tensor_names
 from statedict.errors import StatedictError
 from statedict.index import Index
-from statedict.limits import DEFAULT_LIMITS
-from statedict.source import Folder, source_of
+from statedict.limits import DEFAULT_LIMITS, Limits
+from statedict.source import Folder, Source, source_of
 from statedict.tree.rows import Listed, aliases, rows
 
 if TYPE_CHECKING:
@@ -36,15 +38,16 @@ class Checkpoint:
     @property
     def name(self) -> str:
         """The last part of its path."""
-        return Path(self.index.source.name).name
+        path = Path(self.index.source.name)
+        return path.name or path.resolve().name or str(path)  # "." and "/" have none
 
     @property
     def size(self) -> int:
         """Bytes of the file, or of all files in the folder."""
         source = self.index.source
-        if isinstance(source, Folder):
-            return sum((source.path / name).stat().st_size for name in source.names if not name.endswith("/"))
-        return source.size
+        if isinstance(source, Folder) and source.waits:  # of which only the files of tensors are known
+            return sum(each.size for each in _files(self.index))
+        return sum(source.sizes().values()) if isinstance(source, Folder) else source.size
 
     @cached_property
     def model(self) -> "Module":
@@ -100,7 +103,7 @@ def checkpoint_options(function: F) -> F:
     function = _strip(function)
     function = click.option("--config-kinds", is_flag=True, help=kinds)(function)
     function = _key(function)
-    return click.argument("file")(function)
+    return click.argument("file", type=PATH)(function)
 
 
 def of_checkpoint(function: Callable[..., R]) -> Callable[..., R]:
@@ -125,7 +128,7 @@ def of_source(function: Callable[..., R]) -> Callable[..., R]:
     def command(src: str, key: str | None, format: str | None, strip: bool, **options: Any) -> R:
         return function(opened(src, key, format, strip), **options)
 
-    return reading_options(click.argument("src")(command))
+    return reading_options(click.argument("src", type=PATH)(command))
 
 
 def threads_option(function: F) -> F:
@@ -137,7 +140,7 @@ def threads_option(function: F) -> F:
 def choosing_options(function: F) -> F:
     """A command's function with the argument PATTERN, of which there may be many, and the option `--where`."""
     where = click.option("--where", metavar="CONDITION", help="Keep those it holds for: 'ndim == 4 and numel > 1e6'.")
-    return click.argument("pattern", nargs=-1)(where(function))
+    return click.argument("pattern", nargs=-1, shell_complete=tensor_names)(where(function))
 
 
 def printing_options(function: F) -> F:
@@ -155,7 +158,8 @@ def printing_options(function: F) -> F:
 
 
 def _format(function: F, file: str = "FILE") -> F:
-    return click.option("--format", metavar="NAME", help=f"Read {file} as this format instead of telling it.")(function)
+    text = f"Read {file} as this format instead of telling it."
+    return click.option("--format", metavar="NAME", shell_complete=format_names, help=text)(function)
 
 
 def _strip(function: F) -> F:
@@ -164,11 +168,26 @@ def _strip(function: F) -> F:
 
 
 def _key(function: F) -> F:
-    return click.option("--key", metavar="NAME", help="Take only this part of it: a module, by its name.")(function)
+    text = "Take only this part of it: a module, by its name."
+    return click.option("--key", metavar="NAME", shell_complete=module_names, help=text)(function)
+
+
+def _files(index: Index) -> set[Source]:
+    """The files that tensors are in."""
+    extents = (info.extent for info in index.tensors.values())
+    return {extent.source.needs(extent.offset, extent.size)[0] for extent in extents if extent is not None}
 
 
 _opened: list[Checkpoint] = []
 """What this process has opened, kept to its end: see `cli.main`."""
+
+
+def limits() -> Limits:
+    """The limits of this process, with those that STATEDICT_LIMITS of the environment raises: `depth=1000`."""
+    try:
+        return DEFAULT_LIMITS.raised(os.environ.get("STATEDICT_LIMITS", ""))
+    except ValueError as error:
+        raise click.UsageError(f"STATEDICT_LIMITS: {error}") from None
 
 
 def opened(
@@ -179,7 +198,7 @@ def opened(
     `strip` leaves wrappers' prefixes out, `config_kinds` takes kinds from the folder's `config.json`.
     """
     source, key = formats.entered(source_of(file), key)
-    index = formats.read(source, DEFAULT_LIMITS, format)
+    index = formats.read(source, limits(), format)
     if config_kinds:
         from statedict.configured import configured
 

@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -11,11 +11,14 @@ from statedict.cli.output import print_text
 from statedict.errors import StatedictError
 from statedict.views.lines import one_line
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 COMMANDS = {
     "tree": "The hierarchy: modules, shapes, parameters, bytes; repeated blocks folded.",
     "ls": "The tensors as a flat table, as JSON or as CSV.",
     "stats": "Min, max, mean, norms, zeros, NaN of tensors and modules.",
-    "check": "What may be wrong: NaN, dead channels, exploded weights, ...",
+    "check": "What may be wrong: code that would run, NaN, dead channels, ...",
     "hash": "Digests of tensors, modules and the whole; manifests.",
     "diff": "What changed between two checkpoints, down to the last bit.",
     "match": "Why a checkpoint does not load into a model, and what would make it.",
@@ -29,6 +32,7 @@ COMMANDS = {
     "explore": "Look at it in the browser: tree, map, heat maps, differences.",
     "report": "The same as one file to send: tree, map and statistics.",
     "browse": "Look at it in the terminal: tree, search, statistics, differences.",
+    "catalog": "What a zoo of models holds: duplicates, lineage, dangers; SQL.",
     "formats": "What can be read and written, how it is told, and what to install for it.",
 }
 """Every command and what it does in one line. Its module, of the same name, is imported when it is called."""
@@ -47,6 +51,12 @@ class Commands(click.Group):
             return None
         return importlib.import_module(f"statedict.cli.{cmd_name.replace('-', '_')}").command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=said) for name, said in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -54,13 +64,20 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] == "help" and not ctx.resilient_parsing:  # as one would ask other programs
+            if len(args) == 1:
+                print_text(ctx.get_help() + "\n")
+                ctx.exit()
+            args = [args[1], "--help"]
+        if ctx.resilient_parsing:  # a shell asks what may come next, and wants no opinion
+            return super().resolve_command(ctx, args)
         if args and args[0] not in COMMANDS and os.path.exists(args[0]):  # noqa: PTH110 - no Path for one question
             ctx.fail(f"`{args[0]}` is a file; say what to do with it: `statedict tree {args[0]}`")
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 
-            close = difflib.get_close_matches(args[0], COMMANDS, 1) or COMMANDS
-            ctx.fail(f"there is no command `{args[0]}`; did you mean {' or '.join(f'`{name}`' for name in close)}?")
+            close = difflib.get_close_matches(args[0], [*COMMANDS, "--version"], 1)
+            ctx.fail(f"there is no command `{args[0]}`" + "".join(f"; did you mean `{name}`?" for name in close))
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:

@@ -1,10 +1,13 @@
 """`statedict convert`: a checkpoint in another format, element type or number of files."""
 
+from concurrent.futures import Executor
 from typing import Any
 
 import click
 
 from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.completing import PATH
+from statedict.cli.running import running_options
 from statedict.cli.targets import overflow_option, require_new, write, writing_options
 from statedict.editing import type_named
 from statedict.index import shown
@@ -14,11 +17,12 @@ from statedict.views.numbers import counted
 
 @click.command(short_help="The same in another format, element type or number of files.")
 @of_source
-@click.argument("dst")
+@click.argument("dst", type=PATH)
 @click.option("--dtype", metavar="NAME", help="Cast all floating point tensors: bf16, f16, f32, ...")
 @overflow_option
 @writing_options
 @click.option("--no-sync", is_flag=True, help="Do not wait until the disk has it, as cp does not.")
+@running_options
 def command(
     checkpoint: Checkpoint,
     dst: str,
@@ -29,6 +33,7 @@ def command(
     verify: bool,
     no_sync: bool,
     force: bool,
+    executor: Executor | None,
 ) -> None:
     """Write the checkpoint SRC to DST, block by block: nothing in SRC is run, and memory does not grow with it.
 
@@ -53,6 +58,7 @@ def command(
         shard_size=shard_size,
         verify=verify,
         durable=not no_sync,
+        executor=executor,
         dtype=target,
         notes=notes,
     )

@@ -7,9 +7,11 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import opened
+from statedict.cli.completing import PATH, tensor_names
 from statedict.cli.progress import reading_bar
+from statedict.cli.running import running_options
 from statedict.views.diff import diff_lines, title
-from statedict.views.documents import plain, rows_document
+from statedict.views.documents import plain, rows_document, schema
 
 if TYPE_CHECKING:
     from statedict.ops.diff.result import Diff
@@ -20,9 +22,9 @@ _OF_GIT = (7, 9)
 
 
 @click.command(short_help="What changed between two checkpoints, down to the last bit.")
-@click.argument("a")
-@click.argument("b", required=False)
-@click.argument("pattern", nargs=-1)
+@click.argument("a", type=PATH)
+@click.argument("b", required=False, type=PATH)
+@click.argument("pattern", nargs=-1, shell_complete=tensor_names)
 @click.option("--names-only", is_flag=True, help="Compare names, shapes and types; read no weights.")
 @click.option("--tensors-only", is_flag=True, help="Leave out metadata, kinds and attributes of modules.")
 @click.option("--exact", is_flag=True, help="The same bits, or different: -0 is not 0, nor one NaN another.")
@@ -40,6 +42,7 @@ _OF_GIT = (7, 9)
     "--threads", type=click.IntRange(min=1), metavar="N", help="As many as there are processors, unless given."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@running_options
 def command(a: str, b: str | None, pattern: tuple[str, ...], by_git: bool, as_json: bool, **options: Any) -> int:
     """Compare A with B, which may be of any two formats, and say what B has otherwise.
 
@@ -57,7 +60,7 @@ def command(a: str, b: str | None, pattern: tuple[str, ...], by_git: bool, as_js
     found = _found(a, b, pattern, options)
     if as_json:
         described = [{"name": name, "before": plain(old), "after": plain(new)} for name, old, new in found.described]
-        head = {"a": shown[0], "b": shown[1], **found.head(), "described": described}
+        head = {"schema": schema("diff"), "a": shown[0], "b": shown[1], **found.head(), "described": described}
         output.print_text("".join(rows_document(head, "tensors", (row.fields() for row in found.changes))))
     else:
         lines = diff_lines(found, output.width(), top=options["top"])
@@ -68,9 +71,8 @@ def command(a: str, b: str | None, pattern: tuple[str, ...], by_git: bool, as_js
 def _found(a: str, b: str, patterns: tuple[str, ...], options: dict[str, Any]) -> "Diff":
     from statedict.diffing import diff
 
-    asked = {
-        name: options[name] for name in ("names_only", "tensors_only", "exact", "atol", "rtol", "kinds", "threads")
-    }
+    names = ("names_only", "tensors_only", "exact", "atol", "rtol", "kinds", "threads", "executor")
+    asked = {name: options[name] for name in names}
     first = _model(a, options["key"], strip=options["strip"])
     second = _model(b, options["key_b"] or options["key"], strip=options["strip"])
     with reading_bar("Comparing") as progress:

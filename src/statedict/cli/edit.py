@@ -7,6 +7,8 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.completing import PATH
+from statedict.cli.running import running_options
 from statedict.cli.targets import format_in_place, overflow_option, require_new, write, writing_options
 from statedict.editing import EDITS, Edit, edited, edits_of
 from statedict.narrow import is_tuple
@@ -29,7 +31,7 @@ class _Ordered(click.Command):
 
 @click.command(cls=_Ordered, short_help="The same with other names, types, tensors or metadata.")
 @of_source
-@click.argument("dst", required=False)
+@click.argument("dst", required=False, type=PATH)
 @click.option("--rename", multiple=True, metavar="PATTERN=NAME", help="Name tensors: 'module.**=**', '**=model.**'.")
 @click.option("--drop", multiple=True, metavar="PATTERN", help="Leave these tensors out.")
 @click.option("--keep", multiple=True, metavar="PATTERN", help="Leave all but these tensors out.")
@@ -42,6 +44,7 @@ class _Ordered(click.Command):
 @writing_options
 @click.option("--in-place", is_flag=True, help="Write over SRC, which stays whole until the new one is.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, and write nothing.")
+@running_options
 def command(checkpoint: Checkpoint, dst: str | None, **options: Any) -> None:
     """Write the checkpoint SRC to DST with edits, which are done in the order in which they are given.
 
@@ -66,7 +69,7 @@ def command(checkpoint: Checkpoint, dst: str | None, **options: Any) -> None:
         return
     to = options["to"] or (None if dst else format_in_place(before, source, checkpoint.index.format))
     target = dst or str(source.path)  # type: ignore[attr-defined]  `format_in_place` says so
-    how = {name: options[name] for name in ("shard_size", "verify")}
+    how = {name: options[name] for name in ("shard_size", "verify", "executor")}
     write(after, target, "editing", source=source, format=to, **how)
 
 

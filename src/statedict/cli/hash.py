@@ -7,9 +7,11 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, opened, reading_options
+from statedict.cli.completing import PATH, tensor_names
 from statedict.cli.progress import reading_bar
+from statedict.cli.running import running_options
 from statedict.cli.targets import require_new
-from statedict.views.documents import document, rows_document
+from statedict.views.documents import document, rows_document, schema
 from statedict.views.fingerprint import (
     difference_counts,
     difference_fields,
@@ -28,8 +30,8 @@ _ALGORITHMS = ("blake3", "xxh3", "sha256")
 
 @click.command(short_help="Digests of tensors, modules and the whole; manifests.")
 @reading_options
-@click.argument("src")
-@click.argument("pattern", nargs=-1)
+@click.argument("src", type=PATH)
+@click.argument("pattern", nargs=-1, shell_complete=tensor_names)
 @click.option("--where", metavar="CONDITION", help="Keep those it holds for: 'ndim == 4 and numel > 1e6'.")
 @click.option("--modules", is_flag=True, help="A digest for each module and all in it.")
 @click.option("--total", is_flag=True, help="One digest for all.")
@@ -41,6 +43,7 @@ _ALGORITHMS = ("blake3", "xxh3", "sha256")
     "--threads", type=click.IntRange(min=1), metavar="N", help="As many as there are processors, unless given."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@running_options
 def command(
     src: str,
     pattern: tuple[str, ...],
@@ -68,7 +71,7 @@ def command(
         raise _wrong("`--verify` compares all tensors, by the manifest's own hash: leave out what else was chosen")
     checkpoint = opened(src, key, format, strip)
     if verify is not None:
-        return _verify(checkpoint, verify, options["threads"], as_json=as_json)
+        return _verify(checkpoint, verify, as_json=as_json, threads=options["threads"], executor=options["executor"])
     if manifest is not None:
         require_new(manifest, checkpoint.index.source, force=force)
     found = _found(checkpoint, *pattern, **options)
@@ -102,20 +105,22 @@ def _found(checkpoint: Checkpoint, *patterns: str, **options: Any) -> "Fingerpri
 
 def _document(checkpoint: Checkpoint, found: "Fingerprint", *, modules: bool, total: bool) -> Iterator[str]:
     source = checkpoint.index.source
-    head = {"file": source.name, "format": checkpoint.index.format, "algorithm": found.algorithm, "model": found.model}
+    head = {"schema": schema("hash"), "file": source.name, "format": checkpoint.index.format}
+    head |= {"algorithm": found.algorithm, "model": found.model}
     if total:
         return iter((document(**head),))
     return rows_document(head, "modules" if modules else "tensors", digest_fields(found, modules=modules))
 
 
-def _verify(checkpoint: Checkpoint, manifest: str, threads: int | None, *, as_json: bool) -> int:
+def _verify(checkpoint: Checkpoint, manifest: str, *, as_json: bool, **how: Any) -> int:
     from statedict.manifest import read_manifest
 
     known, name = read_manifest(manifest), checkpoint.index.source.name
-    found = _found(checkpoint, algorithm=known.algorithm, threads=threads)
+    found = _found(checkpoint, algorithm=known.algorithm, **how)
     differences = known.differences(found)
     if as_json:
-        head = {"file": name, "manifest": manifest, "algorithm": known.algorithm, "same": not differences}
+        head = {"schema": schema("verify"), "file": name, "manifest": manifest}
+        head |= {"algorithm": known.algorithm, "same": not differences}
         output.print_text("".join(rows_document(head, "differences", map(difference_fields, differences))))
     elif differences:
         counts = difference_counts(differences, len(known.prints))

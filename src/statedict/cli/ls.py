@@ -89,10 +89,10 @@ def _print_records(checkpoint: Checkpoint, entries: "Sequence[NamedTensor]", *, 
 
 
 def _documents(checkpoint: Checkpoint, entries: "Sequence[NamedTensor]") -> Any:
-    from statedict.views.documents import rows_document, tensor_fields
+    from statedict.views.documents import rows_document, schema, tensor_fields
 
     source = checkpoint.index.source
-    head = {"file": source.name, "format": checkpoint.index.format, "size": checkpoint.size}
+    head = {"schema": schema("ls"), "file": source.name, "format": checkpoint.index.format, "size": checkpoint.size}
     optimized = checkpoint.optimized(entries)
     fields = (tensor_fields(entry, checkpoint.first_names, source, optimized) for entry in entries)
     return rows_document(head, "tensors", fields)

@@ -6,17 +6,18 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import opened
+from statedict.cli.completing import PATH
 from statedict.cli.progress import reading_bar
 from statedict.cli.targets import require_new
-from statedict.views.documents import rows_document
+from statedict.views.documents import rows_document, schema
 
 if TYPE_CHECKING:
     from statedict.ops.match.matching import Match
 
 
 @click.command(short_help="Why a checkpoint does not load into a model, and what would make it.")
-@click.argument("src")
-@click.argument("target")
+@click.argument("src", type=PATH)
+@click.argument("target", type=PATH)
 @click.option("-o", "--output", "written", metavar="FILE", help="Write the rules, for `statedict edit --rules`.")
 @click.option("--names-only", is_flag=True, help="Go by names, shapes and places; read no weights.")
 @click.option("--key", metavar="NAME", help="Take only this part of SRC: a module, by its name.")
@@ -45,7 +46,7 @@ def command(src: str, target: str, written: str | None, as_json: bool, **options
     if as_json:
         from statedict.views.match import line_fields, match_fields
 
-        head = {"source": src, "target": target, **match_fields(found)}
+        head = {"schema": schema("match"), "source": src, "target": target, **match_fields(found)}
         output.print_text("".join(rows_document(head, "lines", line_fields(found.lines))))
     else:
         from statedict.views.match import match_lines

@@ -7,7 +7,10 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import opened
+from statedict.cli.completing import PATH
 from statedict.cli.progress import progress_bar
+from statedict.cli.running import running_options
+from statedict.cli.targets import require_new
 from statedict.ops.lora.folding import fold_lora
 from statedict.ops.merge.merging import merge
 from statedict.ops.merge.settings import METHODS, Setting
@@ -32,7 +35,7 @@ def _number(text: str) -> Setting:
 
 
 @click.command(short_help="Make one of several checkpoints, or fold an adapter in.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE... DST")
+@click.argument("files", nargs=-1, required=True, metavar="FILE... DST", type=PATH)
 @click.option("--method", "-m", metavar="NAME", help=f"How: {', '.join(METHODS)}. Linear unless given.")
 @click.option("--base", metavar="FILE", help="What the others were trained from, for all but linear and slerp.")
 @click.option(
@@ -62,8 +65,10 @@ def _number(text: str) -> Setting:
 @click.option("--dtype", metavar="NAME", help="The element type of the result: bf16, f32, ...")
 @click.option("--key", metavar="NAME", help="Take only this part of each FILE: a module, by its name.")
 @click.option("--shard-size", metavar="SIZE", help="Write a folder of files of at most so many bytes: 5GB.")
+@click.option("--force", is_flag=True, help="Replace what is at DST.")
 @click.option("--verify", is_flag=True, help="Read what was written back, and compare.")
 @click.pass_context
+@running_options
 def command(ctx: click.Context, files: tuple[str, ...], **options: Any) -> None:
     """Merge the FILEs, which need the same names and shapes, and write the result to DST.
 
@@ -73,14 +78,16 @@ def command(ctx: click.Context, files: tuple[str, ...], **options: Any) -> None:
     Numbers may be PATTERN=NUMBER, several with commas between, of which the first that fits a tensor's name counts:
     --weight 'layers.{0-11}.**=0.3,**=0.5'. --density and --gamma are given once, or once for each FILE.
     """
-    writing = {name: options.pop(name) for name in ("shard_size", "verify")}
-    key = options.pop("key")
+    writing = {name: options.pop(name) for name in ("shard_size", "verify", "executor")}
+    key, force = options.pop("key"), options.pop("force")
     if files[0] == _LORA:
         model, target, doing = _folded(ctx, files[1:], options, key)
     else:
         model, target, doing = _merged(ctx, files, options, key)
+    require_new(target, None, force=force)
     with progress_bar("merging") as progress:
-        saved = save(model, target, max_shard_size=writing["shard_size"], verify=writing["verify"], progress=progress)
+        how: dict[str, Any] = {"verify": writing["verify"], "executor": writing["executor"], "progress": progress}
+        saved = save(model, target, max_shard_size=writing["shard_size"], **how)
     output.print_lines(saved_lines(saved, doing))
 
 

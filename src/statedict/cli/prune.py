@@ -8,9 +8,12 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, of_source, opened
+from statedict.cli.completing import PATH, tensor_names
 from statedict.cli.progress import progress_bar, reading_bar
+from statedict.cli.running import running_options
 from statedict.cli.targets import require_new, write, writing_options
 from statedict.errors import StatedictError
+from statedict.executors import Rehearsed
 from statedict.ops.prune.amounts import Amount
 from statedict.ops.prune.choosing import PROTECTED
 from statedict.ops.prune.masking import masks
@@ -51,8 +54,8 @@ def _amount(text: str) -> Amount:
 
 @click.command(short_help="The same with exactly so many weights zero, by magnitude, N:M, slices, ...")
 @of_source
-@click.argument("dst")
-@click.argument("pattern", nargs=-1)
+@click.argument("dst", type=PATH)
+@click.argument("pattern", nargs=-1, shell_complete=tensor_names)
 @click.option(
     "--amount",
     "-a",
@@ -90,6 +93,7 @@ def _amount(text: str) -> Amount:
 @click.option("--save-masks", metavar="FILE", help="Write what stays to this file, too, as truth values.")
 @click.option("--dry-run", is_flag=True, help="Print what would be pruned, and write nothing.")
 @writing_options
+@running_options
 def command(
     checkpoint: Checkpoint, dst: str, pattern: tuple[str, ...], amounts: Amounts, dry_run: bool, **options: Any
 ) -> None:
@@ -133,10 +137,17 @@ def _pruning(checkpoint: Checkpoint, *arguments: Any, **settings: Any) -> Prunin
 
 def _write(checkpoint: Checkpoint, made: Pruning, target: str, options: Mapping[str, Any]) -> None:
     """Find what stays, write it, and say so."""
-    with reading_bar("counting") as progress:
-        made.find(progress)
-    writing = {name: options[name] for name in ("shard_size", "verify")}
-    write(made.model, target, "pruning", source=checkpoint.index.source, format=options["to"], **writing)
+    ranked: list[Any] = []
+    try:
+        with reading_bar("counting") as progress:
+            made.find(progress, options["executor"])
+    except Rehearsed as rehearsed:
+        ranked = list(rehearsed.units)
+    writing = {name: options[name] for name in ("shard_size", "verify", "executor")}
+    try:
+        write(made.model, target, "pruning", source=checkpoint.index.source, format=options["to"], **writing)
+    except Rehearsed as rehearsed:
+        raise Rehearsed(ranked, rehearsed.plans, rehearsed.target) from None
 
 
 def _write_masks(made: Pruning, target: str) -> None:

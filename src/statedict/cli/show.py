@@ -7,6 +7,7 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, of_checkpoint
+from statedict.cli.completing import all_names
 from statedict.errors import MissingExtraError
 from statedict.opaque import Opaque
 from statedict.ops.find import NamedAttribute, NamedModule, find, first_values
@@ -14,14 +15,14 @@ from statedict.ops.select import NamedTensor, named_modules
 from statedict.ops.sizes import sizes
 from statedict.tree import printing
 from statedict.views import details
-from statedict.views.documents import document, plain, tensor_fields
+from statedict.views.documents import document, plain, schema, tensor_fields
 from statedict.views.outline import Outline
 from statedict.views.tree import tree
 
 
 @click.command(short_help="One tensor, module or attribute: everything known, first values.")
 @of_checkpoint
-@click.argument("name", default="")
+@click.argument("name", default="", shell_complete=all_names)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(checkpoint: Checkpoint, name: str, as_json: bool) -> None:
     """Show everything that is known of NAME in FILE: a tensor, a module, or an attribute.
@@ -43,7 +44,7 @@ def _show_tensor(checkpoint: Checkpoint, entry: NamedTensor, as_json: bool) -> N
     if as_json:
         fields = plain(tensor_fields(entry, checkpoint.first_names, source, optimized))
         fields["first_values"] = None if isinstance(values, str) else plain(values)
-        output.print_text(document(**fields))
+        output.print_text(document(schema=schema("show-tensor"), **fields))
         return
     names = [other.name for other in checkpoint.entries if other.tensor is entry.tensor]
     facts = details.tensor_facts(entry, names, values, source, optimized)
@@ -61,7 +62,7 @@ def _show_module(checkpoint: Checkpoint, found: NamedModule, as_json: bool) -> N
     outline = Outline(found.module)
     total = outline.root.sizes()
     if as_json:
-        output.print_text(document(**_module_fields(checkpoint, found)))
+        output.print_text(document(schema=schema("show-module"), **_module_fields(checkpoint, found)))
         return
     names = [
         name for name, module, _ in named_modules(checkpoint.model) if module is found.module and name != found.name
@@ -105,7 +106,7 @@ def _module_fields(checkpoint: Checkpoint, found: NamedModule) -> dict[str, Any]
 
 def _show_attribute(found: NamedAttribute, as_json: bool) -> None:
     if as_json:
-        output.print_text(document(name=found.name, value=plain(found.value)))
+        output.print_text(document(schema=schema("show-value"), name=found.name, value=plain(found.value)))
         return
     value = found.value
     what = f"attribute, {value.name if isinstance(value, Opaque) else type(value).__name__}"

@@ -11,9 +11,10 @@ from statedict import writing
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, choosing_options, of_checkpoint, printing_options, threads_option
 from statedict.cli.progress import reading_bar
+from statedict.cli.running import running_options
 from statedict.plan import Plan
 from statedict.views import numbers
-from statedict.views.documents import document, rows_document
+from statedict.views.documents import document, rows_document, schema
 from statedict.views.figures import FIGURES, Figures, comma_separated, figure_fields, figures_of, module_figures
 from statedict.views.parquet import parquet, require_pyarrow
 from statedict.views.plot import SUFFIXES, plot, require_matplotlib
@@ -64,6 +65,7 @@ def _path(given: str, *suffixes: str) -> Path:
 @click.option("--plot", metavar="FILE", callback=_picture, help="Draw all along depth: a .png, .svg or .pdf file.")
 @click.option("--parquet", metavar="FILE", callback=_table, help="Write the lines into a .parquet file.")
 @printing_options
+@running_options
 def command(
     checkpoint: Checkpoint,
     pattern: tuple[str, ...],
@@ -85,9 +87,13 @@ def command(
     """
     if modules and total:
         raise click.UsageError("`--modules` and `--total` cannot be had together", click.get_current_context())
+    if spectrum and (modules or total):
+        said = "`--spectrum` is of each matrix: leave `--modules` and `--total` out"
+        raise click.UsageError(said, click.get_current_context())
     _require_libraries(plot, parquet)
     arranging = {name: options.pop(name) for name in ("sort", "reverse", "top")}
     asked = {"counts": histogram, "magnitudes": plot is not None, "spectrum": _SINGULAR_VALUES if spectrum else 0}
+    asked["module_quantiles"] = modules or total
     found = _found(checkpoint, pattern, **asked, **options)
     rows = [module_figures(found)] if total else _arranged(figures_of(found, modules=modules), **arranging)
     head = _head(checkpoint, found, histogram=histogram)
@@ -95,10 +101,12 @@ def command(
     if as_csv:
         output.print_text(comma_separated(rows, histogram=histogram))
     elif as_json and total:
-        output.print_text(document(**head))
+        output.print_text(document(schema=schema("stats"), **head))
     elif as_json:
         fields = (figure_fields(row, histogram=histogram) for row in rows)
-        output.print_text("".join(rows_document(head, "modules" if modules else "tensors", fields)))
+        output.print_text(
+            "".join(rows_document({"schema": schema("stats"), **head}, "modules" if modules else "tensors", fields))
+        )
     elif lines:
         output.print_text("".join(f"{line}\n" for line in lines))
     else:

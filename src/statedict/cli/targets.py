@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ from statedict.dtypes import DType
 from statedict.errors import StatedictError
 from statedict.ops.select import named_tensors
 from statedict.ops.sizes import sizes
+from statedict.remote.files import RemoteFolder, RemoteSource
+from statedict.remote.places import RemotePlace, place_of
 from statedict.saving import Saved, save
 from statedict.source import FileSource, Folder, Source
 from statedict.tree.module import Module
@@ -46,9 +49,15 @@ def writing_options(function: F) -> F:
     return click.option("--to", metavar="NAME", help=kinds)(function)
 
 
-def require_new(target: str, source: Source, *, force: bool) -> None:
+def require_new(target: str, source: Source | None, *, force: bool) -> None:
     """Nothing, where a command may write. Raises StatedictError where something else is there, unless `force`."""
-    path = Path(target)
+    path = place_of(target)
+    if isinstance(path, RemotePlace):
+        if isinstance(source, RemoteSource | RemoteFolder) and source.url == path.url:
+            raise StatedictError(f"{path}: is what is read; give another place")
+        if not force and path.exists():
+            raise StatedictError(f"{path}: is there already; choose another name, or replace it with `--force`")
+        return
     if (
         os.path.lexists(path)
         and path.exists()
@@ -99,6 +108,7 @@ def write(
     shard_size: str | None,
     verify: bool,
     durable: bool = True,
+    executor: Executor | None = None,
     dtype: DType | None = None,
     notes: Sequence[str] = (),
 ) -> None:
@@ -112,9 +122,10 @@ def write(
             verify=verify,
             durable=durable,
             progress=progress,
+            executor=executor,
         )
     lines = saved_lines(replace(saved, notes=(*saved.notes, *notes)), _contents(model))
-    if isinstance(source, Folder) and saved.path.is_dir() and not saved.path.samefile(source.path):
+    if isinstance(source, Folder) and saved.path.is_dir() and str(saved.path) != source.name:
         lines += _copied(saved, source, dtype)
     output.print_lines(lines)
 
@@ -125,5 +136,5 @@ def _contents(model: Module) -> str:
 
 
 def _copied(saved: Saved, source: Folder, dtype: DType | None) -> list[Line]:
-    names = copy_companions(source.path, saved.path, dtype)
+    names = copy_companions(source, saved.path, dtype)
     return [[("copied: ", "dim"), (", ".join(names), "")]] if names else []

@@ -4,11 +4,12 @@ import click
 
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, of_checkpoint
+from statedict.cli.completing import all_names
 from statedict.ops.memory import OPTIMIZERS, PRECISIONS, Memory, Optimizer, Precision
 from statedict.ops.memory import memory as memory_of
 from statedict.ops.patterns import matching
 from statedict.ops.select import named_modules
-from statedict.views.documents import document, module_rows, rows_document
+from statedict.views.documents import document, module_rows, rows_document, schema
 from statedict.views.memory import memory_fields, memory_table, memory_totals
 from statedict.views.outline import Outline
 from statedict.views.totals import totals
@@ -17,7 +18,7 @@ from statedict.views.tree import tree
 
 @click.command(short_help="The hierarchy: modules, shapes, parameters, bytes; repeated blocks folded.")
 @of_checkpoint
-@click.argument("pattern", nargs=-1)
+@click.argument("pattern", nargs=-1, shell_complete=all_names)
 @click.option("--depth", type=click.IntRange(min=0), metavar="N", help="Show N levels.")
 @click.option("--unfold", is_flag=True, help="Show each of repeated blocks, and every value.")
 @click.option("--memory", is_flag=True, help="Show what it takes: weights by element type, and the KV cache.")
@@ -52,7 +53,8 @@ def command(
         return
     if as_json:
         total = outline.root.sizes()
-        head = {"file": checkpoint.index.source.name, "format": checkpoint.index.format, "size": checkpoint.size}
+        head = {"schema": schema("tree"), "file": checkpoint.index.source.name, "format": checkpoint.index.format}
+        head |= {"size": checkpoint.size}
         head |= {"parameters": total.parameters, "nbytes": total.nbytes}
         output.print_text("".join(rows_document(head, "modules", module_rows(outline.root, depth))))
         return
@@ -73,7 +75,7 @@ def command(
 
 def _show_memory(checkpoint: Checkpoint, outline: Outline, found: Memory, depth: int | None, as_json: bool) -> None:
     if as_json:
-        output.print_text(document(file=checkpoint.index.source.name, **memory_fields(found)))
+        output.print_text(document(schema=schema("memory"), file=checkpoint.index.source.name, **memory_fields(found)))
         return
     width = output.width()
     lines = memory_table(outline, found, checkpoint.name, depth=depth, width=width)

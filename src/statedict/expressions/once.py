@@ -1,5 +1,7 @@
 """Facts of whole tensors that an expression needs before its first element: found when they are first asked for."""
 
+import io
+import pickle
 import threading
 import weakref
 from collections import deque
@@ -40,13 +42,47 @@ class Once(Generic[T]):
         self._found = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._find, *self._arguments)
+        """What is known goes along: another process need not find it again."""
+        found = self._found
+        return (type(self), (self._find, *self._arguments)) if found is None else (_known, found)
+
+
+def _known(found: T) -> Once[T]:
+    """A fact that need not be found anew."""
+    return Once(_itself, found)
+
+
+def _itself(found: T) -> T:
+    return found
+
+
+class Finding(pickle.Pickler):
+    """Finds every fact in what is dumped, so that whoever gets it pickled need not."""
+
+    def __init__(self) -> None:
+        super().__init__(_Nowhere())
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Once):
+            obj()
+        return NotImplemented
+
+
+class _Nowhere(io.RawIOBase):
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return len(data)
 
 
 class Held(Once[T]):
     """A fact that takes some memory, such as a small matrix: only the few that were asked for last are kept."""
 
     __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._find, *self._arguments)
 
     def __call__(self) -> T:
         found = super().__call__()

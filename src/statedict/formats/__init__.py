@@ -105,6 +105,7 @@ FORMATS = (
         inside=(("", ".gguf"),),
     ),
     Format("onnx", "onnx", ((0, b"\x08"),), (".onnx",), "ONNX"),
+    Format("tflite", "tflite", ((4, b"TFL3"),), (".tflite",), "TensorFlow Lite, now LiteRT"),
     Format("npz", "npz", _ZIP, (".npz",), "`numpy.savez`", writes=True),
     Format("npy", "npy", ((0, b"\x93NUMPY"),), (".npy",), "`numpy.save`"),
     Format("keras", "keras", _KERAS, (".keras",), "Keras 3's `model.save`", extra="hdf5"),
@@ -188,6 +189,11 @@ def read(source: Source, limits: Limits, name: str | None = None) -> Index:
     return claims[0].reader().read(source, limits)
 
 
+def is_called_so(name: str) -> bool:
+    """Whether a file's name ends as one of the formats' usually does."""
+    return any(name.lower().endswith(suffix) for entry in FORMATS for suffix in entry.suffixes)
+
+
 def entered(source: Source, key: str | None) -> tuple[Source, str | None]:
     """The folder that `key` begins with, and the rest of it, where weights lie only in the folders of a folder."""
     while key and isinstance(source, Folder) and not _claims(source, b""):
@@ -262,7 +268,7 @@ def _unknown(source: Source, head: bytes) -> UnknownFormatError:
 
 def _no_weights(folder: Folder) -> UnknownFormatError:
     names = [name.removesuffix("/") for name in folder.names if name.endswith("/") and not name.startswith(".")]
-    inside = [f"`{folder.path / name}`" for name in names if _claims(folder.folder(name), b"")]
+    inside = [f"`{folder.at(name)}`" for name in names if _claims(folder.folder(name), b"")]
     held = inside or [f"`{shown(name)}`" for name in folder.names]
     few = ", ".join(held[:_MOST_NAMES]) + ", …" * (len(held) > _MOST_NAMES)
     if inside:

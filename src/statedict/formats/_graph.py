@@ -169,7 +169,11 @@ class _Walk:
         if not is_dict(listed) or not _all_strings(listed):
             return
         prefix = path + "." if path else ""
-        owners = {name.rpartition(".")[0] for name, held in value.items() if isinstance(held, StoredTensor)}
+        owners = {
+            name.rpartition(".")[0]
+            for name, held in value.items()
+            if isinstance(name, str) and isinstance(held, StoredTensor)
+        }
         if not owners <= {"", *listed}:
             return  # the names were changed after the state dict was made: the list is of other modules
         for name, about in listed.items():

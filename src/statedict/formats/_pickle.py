@@ -41,15 +41,19 @@ _PLAIN = re.compile(
 )
 _LINES = {b: count for count, ops in ((1, b"SVILFPgp"), (2, b"ci")) for b in ops}
 _COUNTED = {b: width for width, ops in ((1, b"UC\x8c\x8a"), (4, b"TBX\x8b"), (8, b"\x8d\x8e\x96")) for b in ops}
-_FIXED = {b: size for size, ops in ((2, b"Khq\x80"), (3, b"M"), (5, b"Jjr"), (9, b"G\x95")) for b in ops}
+_FIXED = {b: n for n, ops in ((1, b"}\x90\x91"), (2, b"Khq\x80"), (3, b"M"), (5, b"Jjr"), (9, b"G\x95")) for b in ops}
 _STOP, _LONG_BINPUT, _PUT, _FRAME = b".rp\x95"
 _EXTENSIONS = b"\x82\x83\x84"
 _REPLACED = {
     ord("}"): b"cstatedict\ndict\n)R",
     0x90: b"t\x86cstatedict\nadditems\n\x86Q",
     0x91: b"tcstatedict\nfrozenset\n\x86Q",
+    _FRAME: b"",
 }
-"""What stands for EMPTY_DICT, ADDITEMS and FROZENSET: the last two give what they take to `persistent_load`."""
+"""What stands for EMPTY_DICT, ADDITEMS and FROZENSET: the last two give what they take to `persistent_load`.
+
+For FRAME stands nothing: its length would not be that of what it holds any more, and opcodes must not go beyond it.
+"""
 _SETS = (b"statedict\nadditems\n", b"statedict\nfrozenset\n")
 _LONGEST_LINE = 1 << 20
 _SMALL_MEMO = 1 << 10
@@ -62,12 +66,12 @@ class _Short(Exception):  # noqa: N818 - a signal, not an error
         self.position = position
 
 
-def scan(data: bytes, position: int, where: str, most: int, replaced: list[int]) -> int:
+def scan(data: bytes, position: int, where: str, most: int, replaced: list[tuple[int, int]]) -> int:
     """The end of the pickle in `data` that has been walked up to `position`; `_Short` where its bytes do not suffice.
 
-    Adds to `replaced` where opcodes stand that `_REPLACED` has. `most` bounds the length of a frame. Raises FormatError
-    at what is no opcode, LimitError at a frame longer than `most` and at a memo index beyond the bytes before it, of
-    which no honest pickle has any.
+    Adds to `replaced` where opcodes begin and end that `_REPLACED` has. `most` bounds the length of a frame. Raises
+    FormatError at what is no opcode, LimitError at a frame longer than `most` and at a memo index beyond the bytes
+    before it, of which no honest pickle has any.
     """
     plain, size = _PLAIN.match, len(data)
     while True:
@@ -76,9 +80,8 @@ def scan(data: bytes, position: int, where: str, most: int, replaced: list[int])
         if position >= size:
             raise _Short(position)
         opcode = data[position]
-        if opcode in _REPLACED:
-            replaced.append(position)
-            end = position + 1
+        if (fixed := _FIXED.get(opcode)) is not None:
+            end = position + fixed
         elif (width := _COUNTED.get(opcode)) is not None:
             end = position + 1 + width
             if end <= size:
@@ -87,8 +90,6 @@ def scan(data: bytes, position: int, where: str, most: int, replaced: list[int])
             return position + 1
         elif (lines := _LINES.get(opcode)) is not None:
             end = _after_lines(data, position, lines, where)
-        elif (fixed := _FIXED.get(opcode)) is not None:
-            end = position + fixed
         else:
             raise _no_opcode(opcode, position, where)
         if end > size:
@@ -97,6 +98,8 @@ def scan(data: bytes, position: int, where: str, most: int, replaced: list[int])
             raise LimitError(f"{where}: byte {position:,} of a pickle asks for a larger memo than it can have filled")
         if opcode == _FRAME and int.from_bytes(data[position + 1 : end], "little") > most:
             raise LimitError(f"{where}: byte {position:,} of a pickle asks for a longer frame than the file has bytes")
+        if opcode in _REPLACED:
+            replaced.append((position, end))
         position = end
 
 
@@ -137,7 +140,7 @@ def read_pickle(
     """
     where = where or source.name
     data, position = b"", 0
-    replaced: list[int] = []
+    replaced: list[tuple[int, int]] = []
     while True:
         end = offset + len(data)
         take = min(piece, source.size - end, limits.header_bytes - len(data))
@@ -160,16 +163,16 @@ def read_pickle(
         return _with_replaced(data, stop, replaced), offset + stop
 
 
-def _with_replaced(data: bytes, stop: int, positions: list[int]) -> bytes:
-    """The pickle that ends at `stop`, with what stands for the opcodes at `positions`."""
-    if not positions:
+def _with_replaced(data: bytes, stop: int, replaced: list[tuple[int, int]]) -> bytes:
+    """The pickle that ends at `stop`, with what stands for the opcodes that are to be replaced, if more than frames."""
+    if all(data[position] == _FRAME for position, _ in replaced):
         return data[:stop]
     view = memoryview(data)
     pieces: list[bytes | memoryview] = []
     last = 0
-    for position in positions:
+    for position, end in replaced:
         pieces += view[last:position], _REPLACED[data[position]]
-        last = position + 1
+        last = end
     return b"".join([*pieces, view[last:stop]])
 
 

@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from statedict.composed import PartSource
 from statedict.dtypes import DType
 from statedict.errors import FormatError
 from statedict.formats import torch_zip
 from statedict.formats._stored import StoredTensor
 from statedict.index import contiguous, shown, span
 from statedict.limits import DEFAULT_LIMITS
-from statedict.source import Extent, Folder, PartSource, Source
+from statedict.source import Extent, Folder, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,8 @@ class RankFiles:
                 f"{folder.name}: of its {len(wanted):,} files {len(missing):,} are missing: "
                 f"{', '.join(map(shown, missing[:_MOST_NAMED]))}{', …' * (len(missing) > _MOST_NAMED)}; fetch them"
             )
-        self._sizes = {name: (folder.path / name).stat().st_size for name in wanted}
+        sizes = folder.sizes()
+        self._sizes = {name: sizes[name] for name in wanted}
 
     def check(self, place: Place, where: str) -> None:
         """Nothing, where a place lies in its file. Raises FormatError otherwise."""

@@ -128,9 +128,15 @@ class StoredTensor:
             self.add_state(state)
 
     def add_state(self, state: Any) -> None:
-        """Record what holds attributes: a dict, or a pair of which one is a dict. Raises TypeError at the hundredth."""
-        if not any(is_dict(part) and part for part in (state if is_tuple(state) and len(state) == 2 else (state,))):
+        """Record attributes: a dict, or a pair of dicts of which one may be None. Of another form, it is one of them.
+
+        Raises TypeError at the hundredth.
+        """
+        parts = state if is_tuple(state) and len(state) == 2 else (state,)
+        if all(part is None or (is_dict(part) and not part) for part in parts):
             return
+        if not any(map(is_dict, parts)):
+            state = {"state": state}
         states = (*(self.states or ()), state)
         if len(states) > _MOST_STATES:
             raise TypeError("a tensor is given one state after the other")

@@ -69,6 +69,8 @@ class Arrays:
 
     def _store(self, path: str) -> dict[str, Any]:
         """What tensorstore calls the place of an array, or with no path of all."""
+        if self._folder.waits:
+            raise FormatError(f"{self._folder.name}: an Orbax checkpoint is read from disks of this machine: copy it")
         folder = {"driver": "file", "path": f"{self._folder.path.absolute()}/"}
         if self._database:
             return {"driver": "ocdbt", "base": folder, "path": path}

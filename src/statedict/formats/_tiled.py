@@ -5,9 +5,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from statedict.composed import JoinedSource
 from statedict.errors import FormatError, LimitError
 from statedict.index import contiguous, shown, span
-from statedict.source import Extent, JoinedSource, Source
+from statedict.source import Extent, Source
 
 if TYPE_CHECKING:
     import numpy as np

@@ -202,6 +202,14 @@ def _graph_module(body: Any, *_imports: Any) -> Opaque:
     return Opaque(f"torch.fx.graph_module.{name if isinstance(name, str) else 'GraphModule'}", (), state=body)
 
 
+def _compiled(module: Any, *_context: Any) -> Opaque:
+    """A module that `torch.compile` wrapped: pickled as that module, and how it was to be compiled."""
+    if not isinstance(module, Opaque):
+        raise TypeError("no module")
+    state = {"_parameters": {}, "_buffers": {}, "_modules": {"_orig_mod": module}}
+    return Opaque("torch._dynamo.eval_frame.OptimizedModule", (), state=state)
+
+
 REBUILT = (tensor, _tensor_v3)
 """What makes nearly all tensors."""
 _TENSOR_CLASSES = [f"{name}Tensor" for name in ("", *STORAGES)]
@@ -236,6 +244,7 @@ KNOWN: Mapping[str, Callable[..., Any]] = {
     **{f"torch.{cuda}{name}": _old_tensor for cuda in ("", "cuda.") for name in _TENSOR_CLASSES},
     **{f"torch.jit._pickle.build_{kind}list": _as_list for kind in ("int", "tensor", "double", "bool")},
     "torch.jit._pickle.restore_type_tag": _as_list,
+    "torch._dynamo.eval_frame.OptimizedModule": _compiled,
     "torch.fx.graph_module.reduce_graph_module": _graph_module,
     **NUMPY_KNOWN,
 }

@@ -9,10 +9,11 @@ from itertools import repeat
 from typing import Any
 
 from statedict import accelerator
+from statedict.composed import InflatedSource
 from statedict.errors import FormatError, LimitError
 from statedict.index import shown
-from statedict.limits import Limits
-from statedict.source import Extent, InflatedSource, Source
+from statedict.limits import DEFAULT_LIMITS, Limits
+from statedict.source import Extent, Source
 
 MAGIC = b"PK\x03\x04"
 _END = struct.Struct("<4s4H2LH")
@@ -25,6 +26,10 @@ _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _MAX32 = 0xFFFFFFFF
 _END_OF_DIRECTORY = 1 << 17
+_MOST_LOCAL = 1 << 9
+"""Bytes of a local header with a usual name, and what aligns the member behind it."""
+_SMALL = 1 << 24
+"""Bytes that no ratio makes a bomb."""
 
 
 class Member(Source):
@@ -43,6 +48,12 @@ class Member(Source):
         if self._start < 0:
             self._start = _data_start(self._archive, self._header, self.size, self.name)
         return self._archive.located(self._start + offset)
+
+    def needs(self, offset: int, size: int) -> tuple[Source, int, int]:
+        if self._start >= 0:
+            return self._archive.needs(self._start + offset, size)
+        # Where its bytes begin is not known yet: its local header is read along, with room for what may stand in it.
+        return self._archive.needs(self._header, min(self._archive.size - self._header, _MOST_LOCAL + offset + size))
 
     def ends_before(self, end: int) -> FormatError:
         error = super().ends_before(end)
@@ -124,7 +135,7 @@ def read_zip(source: Source, limits: Limits) -> dict[str, Source]:
             f"and `Limits.header_bytes` {limits.header_bytes:,}"
         )
     data = source.read_at(offset, size)
-    return _stored(data, count, shift, source) or _members(data, count, shift, source)
+    return _stored(data, count, shift, source) or _members(data, count, shift, source, limits)
 
 
 def _stored(data: bytes, count: int, shift: int, source: Source) -> dict[str, Source] | None:
@@ -138,7 +149,7 @@ def _stored(data: bytes, count: int, shift: int, source: Source) -> dict[str, So
     return members if len(members) == count else None
 
 
-def _members(data: bytes, count: int, shift: int, source: Source) -> dict[str, Source]:
+def _members(data: bytes, count: int, shift: int, source: Source, limits: Limits = DEFAULT_LIMITS) -> dict[str, Source]:
     """The members that the directory `data` lists, with offsets as `source` has them."""
     members: dict[str, Source] = {}
     position, last, unpack, file_size = 0, len(data) - _ENTRY.size, _ENTRY.unpack_from, source.size
@@ -162,11 +173,21 @@ def _members(data: bytes, count: int, shift: int, source: Source) -> dict[str, S
         if method == _STORED and not flags & _ENCRYPTED:
             members[name] = Member(source, name, header, packed)
         elif not name.endswith("/"):
+            _require_possible(source, name, packed, plain, limits)
             members[name] = _packed(source, name, header, flags, method, packed, plain)
         position += extra + noted
     if not members and count:
         raise _damaged(source)
     return members
+
+
+def _require_possible(source: Source, name: str, packed: int, plain: int, limits: Limits) -> None:
+    """Nothing, unless a member says that it unpacks to more than it can, or than anybody wants: a bomb."""
+    if plain > max(_SMALL, min(limits.unpacked_bytes, limits.ratio * packed)):
+        raise LimitError(
+            f"{source.name}: member `{shown(name)}` says that its {packed:,} bytes unpack to {plain:,}; "
+            f"`Limits.ratio` allows {limits.ratio:,} times as many, `Limits.unpacked_bytes` {limits.unpacked_bytes:,}"
+        )
 
 
 def _packed(source: Source, name: str, header: int, flags: int, method: int, packed: int, plain: int) -> Source:

@@ -7,8 +7,10 @@ Type 2 is a complex number, type 3 a numpy scalar. An array of more than 1 GiB i
 import struct
 from typing import Any
 
+from statedict.composed import JoinedSource
 from statedict.dtypes import DTYPES
 from statedict.errors import FormatError, LimitError
+from statedict.formats._flax import with_roles
 from statedict.formats._graph import index_of
 from statedict.formats._numpy import CODES, scalar
 from statedict.formats._stored import Storage, StoredTensor, integers
@@ -16,7 +18,7 @@ from statedict.index import Index, contiguous
 from statedict.limits import Limits
 from statedict.narrow import is_dict, is_list
 from statedict.opaque import Opaque
-from statedict.source import Extent, JoinedSource, Source
+from statedict.source import Extent, Source
 
 _NUMBERS = {
     0xCA: ">f",
@@ -68,7 +70,7 @@ def read(source: Source, limits: Limits) -> Index:
         raise FormatError(
             f"{source.name}: goes on behind its end, at byte {walk.position:,}; it is damaged, or another kind of file"
         )
-    return index_of(graph, "msgpack", source, limits, {})
+    return with_roles(index_of(graph, "msgpack", source, limits, {}))
 
 
 class _Walk:

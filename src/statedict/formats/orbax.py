@@ -12,6 +12,7 @@ from typing import Any
 
 from statedict.dtypes import DTYPES, DType
 from statedict.errors import FormatError, LimitError
+from statedict.formats._flax import with_roles
 from statedict.formats._graph import index_of
 from statedict.formats._nested import nested
 from statedict.formats._numpy import CODES
@@ -64,7 +65,7 @@ def read(source: Source, limits: Limits) -> Index:
         items = {name: _Item(item, limits).graph() for name, item in _items(source).items()}
         graph = items[_DEFAULT] if len(items) == 1 and _DEFAULT in items else items
         graph = {**_objects(source, limits), **graph}
-    return index_of(graph, "orbax", source, limits, {})
+    return with_roles(index_of(graph, "orbax", source, limits, {}))
 
 
 def _objects(folder: Folder, limits: Limits) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def _objects(folder: Folder, limits: Limits) -> dict[str, Any]:
 
 
 def _json(folder: Folder, file: str, limits: Limits) -> Any:
-    return _parsed(_bytes(folder, file, limits), f"{folder.path / file}")
+    return _parsed(_bytes(folder, file, limits), folder.at(file))
 
 
 def _bytes(folder: Folder, file: str, limits: Limits) -> bytes:

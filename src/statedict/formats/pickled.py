@@ -5,7 +5,7 @@ A torch tensor in one is `torch.storage._load_from_bytes` of a whole file as `to
 
 from typing import Any
 
-from statedict.errors import LimitError
+from statedict.errors import FormatError, LimitError, UnknownFormatError
 from statedict.formats import safetensors, torch_stream, torch_zip
 from statedict.formats._graph import index_of
 from statedict.formats._pickle import load, read_pickle
@@ -15,6 +15,8 @@ from statedict.limits import Limits
 from statedict.opaque import Opaque
 from statedict.source import BytesSource, Source
 
+_JOBLIB = b"joblib.numpy_pickle"
+_BEGINNING = 1 << 16
 _PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
 
@@ -25,7 +27,14 @@ def sniff(head: bytes, source: Source) -> bool:
 
 def read(source: Source, limits: Limits) -> Index:
     """The index of a pickle. Raises FormatError where it is damaged."""
-    data, _ = read_pickle(source, 0, limits)
+    try:
+        data, _ = read_pickle(source, 0, limits)
+    except FormatError:
+        if _JOBLIB in source.head(_BEGINNING):
+            raise UnknownFormatError(
+                f"{source.name}: holds arrays in the midst of a pickle, as joblib writes them, which is not read"
+            ) from None
+        raise
     left = 2 * len(data)
 
     def load_from_bytes(inner: Any) -> Any:

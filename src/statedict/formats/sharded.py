@@ -2,7 +2,8 @@
 
 The weights are safetensors or `torch.save` files, alone or as shards; an index beside them (`*.index.json`, with a
 `weight_map` from names of tensors to files) says what belongs together. `config.json` and `adapter_config.json` become
-attributes of the root. Of several sets of weights in one folder safetensors are preferred, as those libraries do.
+attributes of the root. Of several sets of weights in one folder safetensors are preferred, as those libraries do; a
+folder of none of these may hold one file of another format, as `transformers` once saved those of Flax and TensorFlow.
 """
 
 import dataclasses
@@ -21,12 +22,13 @@ from statedict.index import Index, ModuleInfo, TensorInfo, shown
 from statedict.limits import Limits
 from statedict.narrow import is_dict
 from statedict.plan import Plan
-from statedict.source import FileSource, Folder, Source
+from statedict.source import Folder, Source
 
 _INDEX = re.compile(r"(?P<stem>.+)(?P<suffix>\.\w+)\.index(?P<variant>\.[\w-]+)?\.json")
 _SHARD = re.compile(r"(?P<stem>.*?)[-_.]?(?P<number>\d+)-of-(?P<count>\d+)(?P<suffix>\.\w+)")
 _OF_RANKS = re.compile(r"shard-\d+-.*\.safetensors")
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".keras", ".onnx", ".npz")
+"""Of weights, those first that are preferred where a folder holds several kinds."""
 _STEMS = ("model", "adapter_model", "diffusion_pytorch_model", "pytorch_model")
 """What the model's weights are called, where a folder holds other weights (an optimizer's, say) too."""
 _CONFIGS = {"config.json": "config", "adapter_config.json": "peft_config"}
@@ -48,7 +50,8 @@ def sniff(head: bytes, source: Source) -> bool:
     """Whether it is a folder that holds weights itself, or the index of such files."""
     if isinstance(source, Folder):
         return any(map(_is_weights, source.names))
-    return isinstance(source, FileSource) and bool(_INDEX.fullmatch(source.path.name)) and head[:1] == b"{"
+    named = _INDEX.fullmatch(source.name.rpartition("/")[2])
+    return bool(named) and head[:1] == b"{" and source.parent() is not None
 
 
 def _is_weights(name: str) -> bool:
@@ -58,21 +61,22 @@ def _is_weights(name: str) -> bool:
 
 def read(source: Source, limits: Limits) -> Index:
     """The index of all shards together. Raises FormatError, naming them, where shards are missing or contradict."""
-    if not isinstance(source, Folder | FileSource):
+    folder = source if isinstance(source, Folder) else source.parent()
+    if folder is None:
         raise FormatError(f"{source.name}: lists files beside it, but is in no folder; open it by its path")
-    folder = source if isinstance(source, Folder) else Folder(source.path.parent)
     chosen = _choose(folder, limits) if isinstance(source, Folder) else _listed(source, limits)
     if away := [name for name in chosen.files if "/" in name or _INDEX.fullmatch(name)]:
         raise FormatError(f"{source.name}: refers to `{shown(away[0])}`, which is no shard in the same folder")
-    if absent := [name for name in chosen.files if name not in folder.names]:
+    if absent := folder.absent(chosen.files):
         raise FormatError(
             f"{source.name}: of the {len(chosen.files):,} files of `{chosen.name}` {len(absent):,} are missing: "
             f"{_few(absent)}; fetch them"
         )
+    present = [name for name in _CONFIGS if name in folder.names] if isinstance(source, Folder) else []
+    folder.ahead([*chosen.files, *present])
     joined = _Joined(folder, chosen)
     for name in chosen.files:
         joined.add(name, formats.read(folder.sibling(name), limits))
-    present = [name for name in _CONFIGS if name in folder.names] if isinstance(source, Folder) else []
     attributes = {_CONFIGS[name]: _json(folder.sibling(name), limits) for name in present}
     return joined.index(source, attributes).require_few(limits)
 

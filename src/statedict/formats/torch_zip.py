@@ -74,7 +74,11 @@ def unpickled(
     name: str, members: dict[str, Source], prefix: str, metadata: dict[str, Any], source: Source, limits: Limits
 ) -> Any:
     """The object that `NAME.pkl` describes, the bytes of whose storages are in `NAME/`."""
-    pickled = members[f"{prefix}{name}.pkl"]
+    pickled = members.get(f"{prefix}{name}.pkl")
+    if pickled is None:
+        raise FormatError(
+            f"{source.name}: the archive lacks `{shown(prefix + name)}.pkl`; it is damaged, or of another kind"
+        )
     if pickled.size > limits.header_bytes:
         raise LimitError(
             f"{source.name}: {name}.pkl has {pickled.size:,} bytes; "

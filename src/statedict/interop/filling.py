@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import torch
 
+from statedict.composed import InflatedSource
 from statedict.engine import Progress, axes_as_they_lie, in_any_order, processors
 from statedict.expressions.nodes import settled
 from statedict.index import PLAIN, TensorInfo, span
-from statedict.source import Extent, InflatedSource
+from statedict.source import Extent
 
 _PIECE = 1 << 23
 """Bytes that are worth being passed to another thread."""

@@ -19,15 +19,18 @@ from statedict.interop.groups import classes, live_module, parameters
 from statedict.interop.live import live_tree
 from statedict.interop.masked import Masked, after_steps, masked
 from statedict.ops.prune.amounts import Amount, counted, cubic
-from statedict.ops.prune.choosing import Chosen, Protected, choose, fitting
+from statedict.ops.prune.choosing import Chosen, Protected, choose, chosen_by_masks, fitting
 from statedict.ops.prune.masks import masks
 from statedict.ops.prune.methods import WHOLE, Method, method_of, units
+from statedict.ops.select import named_tensors
 from statedict.tree.module import Module
 
 if TYPE_CHECKING:
     from statedict.ops.select import NamedTensor
 
 _SCOPES = ("global", "tensor")
+_MASK = "mask"
+_SAY_AMOUNTS = ("n:m", _MASK)
 
 
 class LivePruning:
@@ -43,6 +46,7 @@ class LivePruning:
         seed: int,
         steps: int | None,
         initial: float,
+        given: Mapping[str, torch.Tensor],
     ) -> None:
         self.net = net
         self.left_out = chosen.left_out
@@ -50,7 +54,7 @@ class LivePruning:
         self.steps = steps
         self.taken = 0
         """Steps of the schedule that were taken."""
-        self._method, self._seed, self._initial = method, seed, initial
+        self._method, self._seed, self._initial, self._given = method, seed, initial, given
         self._shares = [
             ([masked(entry) for entry in row], amount)
             for entries, amount in chosen.shares
@@ -101,10 +105,10 @@ class LivePruning:
     def prune(self, amount: Amount) -> float:
         """The sparsity after pruning by another amount, for each row of tensors that are ranked together.
 
-        What is pruned already is among it. Raises StatedictError for an amount below that, and for N:M.
+        What is pruned already is among it. Raises StatedictError for an amount below that, for N:M, and for masks.
         """
-        if self._method.name == "n:m":
-            raise StatedictError(f"{self._method.n}:{self._method.m} says the amount itself")
+        if self._method.name in _SAY_AMOUNTS:
+            raise StatedictError(f"{self._method.said} says the amount itself")
         self._prune_to([amount] * len(self._shares))
         return self.sparsity
 
@@ -121,6 +125,10 @@ class LivePruning:
         self.apply()
 
     def _prune_row(self, row: Sequence[Masked], amount: Amount) -> None:
+        if self._given:
+            for each in row:
+                each.stays = self._given[each.name].to(each.stays.device)
+            return
         entries = [cast("NamedTensor", each.entry) for each in row]
         total = sum(units(entry, self._method) for entry in entries)
         wanted, gone = 0, sum(_units_gone(each, self._method) for each in row)
@@ -191,21 +199,22 @@ def prune_live(
     seed: int,
     steps: int | None,
     initial: float,
+    given: Module | None,
 ) -> LivePruning:
     """The pruning; see `statedict.prune_live`."""
-    model, way = live_module(net), method_of(method)
-    if scope not in _SCOPES:
-        raise StatedictError(f"`scope` is {scope!r}; expected one of {', '.join(_SCOPES)}")
-    if (amount is None) != (way.name == "n:m"):
-        says = "says the amount itself; leave `amount` out" if way.name == "n:m" else "needs an `amount`, such as 0.5"
-        raise StatedictError(f"`{method}` {says}")
+    model, way = live_module(net), Method(_MASK) if method == _MASK else method_of(method)
+    _check_use(method, way, amount, scope, given)
     tree = live_tree(model)
     known = cache(lambda: {name for name, _ in tree.named_modules()})
-    chosen = choose(parameters(tree), patterns, 0.0 if amount is None else amount, protect, known, classes)
-    if not patterns and not isinstance(amount, Mapping):
-        chosen = fitting(chosen, way)
+    if given is not None:
+        chosen = chosen_by_masks(list(parameters(tree)), patterns, given, known)
+    else:
+        chosen = choose(parameters(tree), patterns, 0.0 if amount is None else amount, protect, known, classes)
+        if not patterns and not isinstance(amount, Mapping):
+            chosen = fitting(chosen, way)
     _check_schedule(steps, initial, chosen, way)
-    made = LivePruning(model, chosen, way, scope=scope, seed=seed, steps=steps, initial=initial)
+    held = {} if given is None else _read(given, chosen)
+    made = LivePruning(model, chosen, way, scope=scope, seed=seed, steps=steps, initial=initial, given=held)
     try:
         made.begin()
     except BaseException:
@@ -214,13 +223,33 @@ def prune_live(
     return made
 
 
+def _check_use(method: str, way: Method, amount: object, scope: str, given: object) -> None:
+    """Raise StatedictError for settings that are none together."""
+    if scope not in _SCOPES:
+        raise StatedictError(f"`scope` is {scope!r}; expected one of {', '.join(_SCOPES)}")
+    itself = way.name in _SAY_AMOUNTS
+    if (amount is None) != itself:
+        says = "says the amount itself; leave `amount` out" if itself else "needs an `amount`, such as 0.5"
+        raise StatedictError(f"`{method}` {says}")
+    if (given is None) == (way.name == _MASK):
+        says = "needs `masks`, a checkpoint of them" if given is None else "takes no `masks`; use the method `mask`"
+        raise StatedictError(f"`{method}` {says}")
+
+
+def _read(given: Module, chosen: Chosen) -> dict[str, torch.Tensor]:
+    """What stays of each parameter that is chosen, as masks say it: what is not zero in them."""
+    found = {entry.name: entry.tensor for entry in named_tensors(given)}
+    names = [entry.name for entries, _ in chosen.shares for entry in entries]
+    return {name: torch.as_tensor(found[name].numpy() != 0) for name in names}
+
+
 def _check_schedule(steps: int | None, initial: float, chosen: Chosen, way: Method) -> None:
     """Raise StatedictError where a schedule makes no sense."""
     if steps is None:
         return
-    if steps < 1 or way.name == "n:m":
+    if steps < 1 or way.name in _SAY_AMOUNTS:
         raise StatedictError(
-            f"`steps` is {steps}; expected at least 1, and no schedule for N:M, which is all or nothing"
+            f"`steps` is {steps}; expected at least 1, and no schedule for N:M and masks, which are all or nothing"
         )
     for _, share in chosen.shares:
         if not isinstance(share, float) or not 0 <= initial <= share:

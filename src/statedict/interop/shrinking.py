@@ -4,12 +4,11 @@
 import contextlib
 import copy
 import io
-import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,7 +17,8 @@ from torch.utils._pytree import tree_leaves
 from statedict.errors import StatedictError
 from statedict.extras import needed
 from statedict.interop.groups import live_module
-from statedict.interop.running import Arguments, as_in_evaluation, ran
+from statedict.interop.measuring import Measured, measured
+from statedict.interop.running import Arguments, as_in_evaluation
 from statedict.interop.summarizing import arguments
 from statedict.ops.patterns import matching
 from statedict.ops.prune.amounts import checked
@@ -28,19 +28,6 @@ from statedict.tree.module import Module
 
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)  # pyright: ignore[reportPrivateUsage]
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_PASSES = 10
-
-
-class Measured(NamedTuple):
-    """What a live model is, and how long it takes."""
-
-    parameters: int
-    nbytes: int
-    """Bytes of parameters and buffers."""
-    macs: int
-    """Multiply-accumulates of a forward pass, as `torch.utils.flop_counter` counts them."""
-    seconds: float
-    """The best of several forward passes."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,7 +83,7 @@ def shrink_live(
         if norm == "batchnorm" and not any(isinstance(each, _NORMS) for each in small.modules()):
             raise StatedictError("the model has no BatchNorm whose scale could choose channels; choose by `l1` or `l2`")
         _check(small, given, wanted)
-    return ShrunkLive(small, _layers(model, small), _measured(model, given), _measured(small, given))
+    return ShrunkLive(small, _layers(model, small), measured(model, given), measured(small, given))
 
 
 def _kept(small: nn.Module, given: Arguments, keep: Sequence[str]) -> list[nn.Module]:
@@ -159,24 +146,6 @@ def _modules(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _outputs(layer: nn.Module) -> int:
     return int(cast("Any", layer).out_features if isinstance(layer, nn.Linear) else cast("Any", layer).out_channels)
-
-
-def _measured(net: nn.Module, given: Arguments) -> Measured:
-    tensors = {id(each): each for each in (*net.parameters(), *net.buffers())}.values()
-    with as_in_evaluation(net), torch.no_grad():
-        times = [_timed(net, given) for _ in range(_PASSES)]
-    return Measured(
-        sum(each.numel() for each in net.parameters()),
-        sum(each.numel() * each.element_size() for each in tensors),
-        ran(net, given).macs or 0,
-        min(times),
-    )
-
-
-def _timed(net: nn.Module, given: Arguments) -> float:
-    began = time.perf_counter()
-    net(*given[0], **given[1])
-    return time.perf_counter() - began
 
 
 @contextlib.contextmanager

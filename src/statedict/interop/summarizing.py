@@ -86,7 +86,7 @@ def summary(net: nn.Module | Module, input_size: Any, example: Any, dtype: Any, 
         raise StatedictError("both `input_size` and `example` say what goes in; give one of them")
     run = Run()
     if input_size is not None or example is not None:
-        run = ran(model, _inputs(model, input_size, dtype) if example is None else arguments(example))
+        run = ran(model, zeros_of(model, input_size, dtype) if example is None else arguments(example))
     layers = _layers(tree, run)
     buffers = {id(buffer): buffer for buffer in model.buffers()}.values()
     named = [live(each.entry) for each in named_once(parameters(tree))]
@@ -150,7 +150,7 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     return (cast("tuple[Any, ...]", example) if isinstance(example, tuple) else (example,)), {}
 
 
-def _inputs(model: nn.Module, input_size: Any, dtype: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+def zeros_of(model: nn.Module, input_size: Any, dtype: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     """Zeros of the sizes: of one tensor, of a list of several, or of a mapping of named ones.
 
     Raises StatedictError where they are no sizes.

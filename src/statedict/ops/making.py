@@ -45,6 +45,8 @@ class MakeRule:
     """Reshape to this, in the end."""
     rotary: int = 0
     """Put the rows of so many heads from pairs of neighbours into halves, for rotary embeddings; less than 0: back."""
+    permute: tuple[int, ...] = ()
+    """Put the dimensions in this order, before anything is joined or cut."""
 
     def __str__(self) -> str:
         how = [
@@ -54,6 +56,7 @@ class MakeRule:
             *([f"heads={self.heads}"] if self.heads > 1 else []),
             *([f"shape={list(self.shape)}"] if self.shape is not None else []),
             *([f"rotary={self.rotary}"] if self.rotary else []),
+            *([f"permute={list(self.permute)}"] if self.permute else []),
         ]
         text = f"{' + '.join(self.sources)} = {' + '.join(self.targets)}"
         return f"{text} ({', '.join(how)})" if how else text
@@ -99,7 +102,7 @@ class MakeRule:
         names = tuple(name for row in rows for name in row)
         recipe = Recipe(
             names, transpose=self.transpose, heads=self.heads, dim=self.dim, stack=self.stack,
-            joined=len(self.sources), shape=self.shape, rotary=self.rotary,
+            joined=len(self.sources), shape=self.shape, rotary=self.rotary, permute=self.permute,
         )  # fmt: skip
         for at, target in enumerate(targets):
             cut = len(targets) > 1 and not self.tie
@@ -153,7 +156,7 @@ def _is_of(name: str, value: Any) -> bool:
     """Whether a field of a rule may have that value."""
     if name in _KEYS:
         return is_tuple(value) and bool(value) and all(isinstance(each, str) for each in value)
-    if name in ("sizes", "shape"):
+    if name in ("sizes", "shape", "permute"):
         return is_tuple(value) and all(type(each) is int for each in value)
     if name in ("dim", "heads", "rotary"):
         return type(value) is int and (name != "heads" or value > 0)

@@ -7,6 +7,7 @@ from statedict.errors import PatternError
 
 _RANGE = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
+_STARS = re.compile(r"\*+")
 _MOST_SHAPES = 3_000
 """Names compared, at most, when looking for the closest: it takes about 0.1 ms each."""
 
@@ -38,9 +39,17 @@ def matching(
         if not matched and pattern in modules():
             raise PatternError(f"`{pattern}` is a module; `{pattern}.**` matches the tensors in it")
         if not matched:
-            raise PatternError(f"`{pattern}` matches no name{suggestion(pattern, names)}")
+            raise PatternError(f"`{pattern}` matches no name{_across(pattern, names) or suggestion(pattern, names)}")
         found |= matched
     return found
+
+
+def _across(pattern: str, names: Iterable[str]) -> str:
+    """What a star that ends at a dot has left out, as the end of an error's text; empty where that is nothing."""
+    wider = _STARS.sub("**", pattern)
+    fits = compile_pattern(wider).fullmatch
+    found = sum(fits(name) is not None for name in names)
+    return f", as `*` ends at a dot; `{wider}` matches {found:,}" if found else ""
 
 
 def closest(wanted: str, names: Iterable[str], count: int = 3) -> list[str]:

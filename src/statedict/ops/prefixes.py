@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from statedict.errors import StatedictError
 from statedict.narrow import is_dict
 from statedict.tree.module import Module
+from statedict.tree.walking import require_tree
 
 _ALWAYS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 _ALONE = "module"
@@ -31,6 +32,7 @@ def strip_prefixes(model: Module) -> Module:
 
     Raises StatedictError where two members of one module would have one name, naming both.
     """
+    require_tree(model)
     return _Stripping().stripped(_Place(model, ""))
 
 

@@ -52,6 +52,8 @@ class Recipe(NamedTuple):
     rotary: int = 0
     """In how many heads rows that are turned in pairs of neighbours come to be in two halves; where it is negative, the
     other way round: as Meta's Llama has them, and as transformers has."""
+    permute: Shape = ()
+    """The order that its dimensions are put in, as PyTorch's `permute` takes it; empty: they stay."""
 
     @property
     def is_plain(self) -> bool:
@@ -64,6 +66,7 @@ class Recipe(NamedTuple):
         words = [
             f"number {self.member} of the stack" if self.member is not None else "",
             "transposed" if self.transpose else "",
+            f"dimensions in the order {list(self.permute)}" if self.permute else "",
             f"part {self.part.at + 1} of {self.part.many} along {self.dim}" if self.part else "",
             f"joined along {self.dim}" if self.joined > 1 else "",
             f"interleaved in {self.heads} heads" if self.heads > 1 else "",
@@ -99,6 +102,12 @@ def _piece(info: TensorInfo, recipe: Recipe) -> TensorInfo:
         order = list(range(len(info.shape or ())))
         order[-2:] = reversed(order[-2:])
         info = permuted(info, order)
+    if recipe.permute:
+        if sorted(recipe.permute) != list(range(len(info.shape or ()))):
+            raise ValueError(
+                f"its {len(info.shape or ())} dimensions cannot be put in the order {list(recipe.permute)}"
+            )
+        info = permuted(info, recipe.permute)
     return info if recipe.part is None else _cut(info, recipe.part, recipe)
 
 

@@ -11,6 +11,7 @@ from statedict.ops.patterns import matching
 from statedict.tree.module import Module
 from statedict.tree.roles import Role
 from statedict.tree.tensor import Tensor
+from statedict.tree.walking import require_tree
 
 Optimizer = Literal["optimizer"] | None
 """The role of all tensors in an optimizer's state; None: each has its own."""
@@ -82,6 +83,7 @@ def named_modules(model: Module) -> Iterator[tuple[str, Module, Optimizer]]:
 
 def _heads(model: Module) -> Iterator[tuple[str, Module, Optimizer]]:
     """What `named_modules` yields, but with what stands before the names of a module's members: "features.0."."""
+    require_tree(model)
     seen: set[int] = set()
     optimizer: str | None = None
     for names, (head, module) in enumerate(model._descend("", set(), again=True)):

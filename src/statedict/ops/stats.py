@@ -15,6 +15,7 @@ from statedict.moments import EMPTY as NOTHING
 from statedict.moments import Summary
 from statedict.narrow import is_tuple
 from statedict.ops.select import NamedTensor, selected
+from statedict.summarizing import SUMMARIZE
 from statedict.tree.module import Module
 from statedict.tree.roles import Role
 
@@ -83,6 +84,9 @@ class Stats(Displayed):
     """In the order of the tree, each once, under its first name."""
     skipped: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """Tensors that have no plain values, by name, and why: sparse, quantised, meta."""
+    quantiles: Mapping[str, Mapping[float, float]] = field(default_factory=dict[str, Mapping[float, float]])
+    """Of the finite elements of each module and all below it, where `module_quantiles` asked for them; exact. Of
+    modules whose tensors have several element types there are none."""
 
     @cached_property
     def total(self) -> Summary:
@@ -125,6 +129,7 @@ class _Asked:
     quantiles: tuple[float, ...]
     target: DType | None
     structure: bool
+    module_quantiles: bool
 
 
 def stats(
@@ -132,6 +137,7 @@ def stats(
     *patterns: str,
     where: str | None = None,
     quantiles: Iterable[float] = (),
+    module_quantiles: bool = False,
     counts: bool = False,
     magnitudes: bool = False,
     if_cast: DType | str | None = None,
@@ -144,26 +150,27 @@ def stats(
     """The figures of the tensors of `model` that fit `patterns` (all, when there is none) and `where`, each read once.
 
     `counts` are what histograms and `distinct` need, `magnitudes` what plots do; `quantiles` are exact, for which
-    tensors of more than 16 bits are read again. `if_cast` tells what another element type would lose, `structure` how
-    zeros are arranged, and `spectrum` so many of the largest singular values, for which matrices are read up to 40
-    times. Memory stays at a few MiB a thread. Work is done by `threads`, or by an `executor` (all but spectra); the
-    result is the same to the last bit, but for the last digits of spectra.
+    tensors of more than 16 bits are read again, and with `module_quantiles` those of modules, too. `if_cast` tells what
+    another element type would lose, `structure` how zeros are arranged, and `spectrum` so many of the largest singular
+    values, for which matrices are read up to 40 times. Memory stays at a few MiB a thread. Work is done by `threads`,
+    or by an `executor` (all but spectra); the result is the same to the last bit, but for the last digits of spectra.
 
     Raises PatternError as `select` does, ValueError for a quantile outside 0 to 1 or a type that is not floating point,
     and what reading raises.
     """
-    asked = _Asked(counts, magnitudes, _shares(quantiles), _target(if_cast), structure)
+    asked = _Asked(counts, magnitudes, _shares(quantiles), _target(if_cast), structure, module_quantiles)
     chosen, skipped = _chosen(selected(model, patterns, where))
     if not chosen:
         return Stats((), skipped)
     run = partial(engine.run, executor=executor, threads=threads, progress=progress)
     found = run([_job(entries[0], info, asked) for entries, info in chosen])
     tensors = [_found(entries, values, asked) for (entries, _), values in zip(chosen, found, strict=True)]
+    of_modules: dict[str, dict[float, float]] = {}
     if asked.quantiles:
-        tensors = _with_quantiles(tensors, [info for _, info in chosen], asked, run)
+        tensors, of_modules = _with_quantiles(tensors, [info for _, info in chosen], asked, run)
     if spectrum:
         tensors = list(_with_spectra(tensors, [entries[0] for entries, _ in chosen], spectrum, progress))
-    return Stats(tuple(tensors), skipped)
+    return Stats(tuple(tensors), skipped, of_modules)
 
 
 def _shares(asked: Iterable[float]) -> tuple[float, ...]:
@@ -205,20 +212,18 @@ def _chosen(entries: list[NamedTensor]) -> tuple[_Chosen, dict[str, str]]:
 
 def _job(entry: NamedTensor, info: TensorInfo, asked: _Asked) -> engine.Job[Any]:
     """All that one reading of a tensor tells: its summary, its counts, what a cast loses, where zeros are."""
-    from statedict import distribution, kernels
-
     where = _layout(entry) if asked.structure else None
-    jobs: list[engine.Job[Any]] = [
-        _structure(info, where) if where else engine.Job(info, kernels.summarize, Summary.merge)
-    ]
-    if not info.dtype.is_complex:
+    jobs: list[engine.Job[Any]] = [_structure(info, where) if where else engine.Job(info, SUMMARIZE, Summary.merge)]
+    if not info.dtype.is_complex and (asked.counts or asked.quantiles or asked.magnitudes or asked.target):
+        from statedict import distribution, kernels
+
         if asked.counts or asked.quantiles:
             jobs.append(distribution.counting(info))
         elif asked.magnitudes:
             jobs.append(distribution.weighing(info))
         if asked.target is not None:
             jobs.append(engine.Job(info, partial(kernels.lost, target=asked.target), kernels.Lost.merge))
-    return engine.together(jobs)
+    return jobs[0] if len(jobs) == 1 else engine.together(jobs)
 
 
 def _layout(entry: NamedTensor) -> "Layout | None":
@@ -233,40 +238,47 @@ def _structure(info: TensorInfo, where: "Layout") -> engine.Job[Any]:
     return finding(info, where)
 
 
-def _found(entries: list[NamedTensor], values: tuple[Any, ...] | None, asked: _Asked) -> TensorStats:
-    from statedict.distribution import Magnitudes, Spread
-    from statedict.kernels import Lost
-    from statedict.structure import Structure
-
-    apart = [each for value in values or (NOTHING,) for each in (value if is_tuple(value) else (value,))]
-    found: dict[type, Any] = {type(value): value for value in apart}
-    spread = found.get(Spread)
+def _found(entries: list[NamedTensor], value: Any, asked: _Asked) -> TensorStats:
+    # By the names of their types, whose import would load numpy, which stats of files in C does without.
+    found = {type(each).__name__: each for each in _apart(NOTHING if value is None else value)}
+    spread = found.get("Spread")
     return TensorStats(
         tuple(entry.name for entry in entries),
         entries[0].tensor.info,
         entries[0].role,
-        found[Summary],
+        found["Summary"],
         spread if asked.counts or asked.quantiles else None,
-        found.get(Lost),
-        magnitudes=spread.magnitudes() if asked.magnitudes and spread is not None else found.get(Magnitudes),
-        structure=found.get(Structure),
+        found.get("Lost"),
+        magnitudes=spread.magnitudes() if asked.magnitudes and spread is not None else found.get("Magnitudes"),
+        structure=found.get("Structure"),
     )
 
 
-def _with_quantiles(tensors: list[TensorStats], infos: list[TensorInfo], asked: _Asked, run: Any) -> list[TensorStats]:
-    """The same with quantiles; elements of more than 16 bits are read again until their numbers are known."""
-    from statedict.distribution import Quantiles
+def _apart(value: Any) -> Iterator[Any]:
+    """The values that several kernels found of one tensor, one by one."""
+    if is_tuple(value):
+        for each in value:
+            yield from _apart(each)
+    else:
+        yield value
 
-    wanted = [None if each.spread is None else Quantiles(each.spread, asked.quantiles) for each in tensors]
-    both = list(zip(wanted, infos, strict=True))
-    while jobs := [job for each, info in both if each is not None and (job := each.job(info)) is not None]:
-        run(jobs)
-    return [
-        each
-        if found is None
-        else replace(each, quantiles=found.quantiles(), spread=each.spread if asked.counts else None)
-        for each, found in zip(tensors, wanted, strict=True)
+
+def _with_quantiles(
+    tensors: list[TensorStats], infos: list[TensorInfo], asked: _Asked, run: Any
+) -> tuple[list[TensorStats], dict[str, dict[float, float]]]:
+    """The same with quantiles, and those of modules by name where they are asked for."""
+    from statedict.ops.quantiles import quantiles
+
+    within = Stats(tuple(tensors)).within if asked.module_quantiles else {}
+    places = {id(each): at for at, each in enumerate(tensors)}
+    rows = [(at,) for at in range(len(tensors))]
+    rows += [tuple(places[id(each)] for each in held if is_of_numbers(each.info.dtype)) for held in within.values()]
+    found = quantiles([each.spread for each in tensors], infos, rows, asked.quantiles, run)
+    of_each = [
+        replace(each, quantiles=mine, spread=each.spread if asked.counts else None)
+        for each, mine in zip(tensors, found, strict=False)
     ]
+    return of_each, dict(zip(within, found[len(tensors) :], strict=True))
 
 
 def _with_spectra(

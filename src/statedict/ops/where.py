@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from statedict.dtypes import DTYPES, dtype
+from statedict.dtypes import EXAMPLES, dtype
 from statedict.errors import PatternError
 from statedict.narrow import is_tuple
 
@@ -174,7 +174,7 @@ class _Compiler:
             return node
         name = _dtype_name(node.value)
         if name is None:
-            raise self._error(node, f"`{node.value}` is no element type; expected one of {', '.join(DTYPES)}")
+            raise self._error(node, f"`{node.value}` is no element type; expected one such as {EXAMPLES}")
         return ast.copy_location(ast.Constant(name), node)
 
     def _subscript(self, node: ast.Subscript) -> _Evaluate:

@@ -14,6 +14,7 @@ from statedict.source import BytesSource, Source
 from statedict.tree.deferred import Unread
 from statedict.tree.module import Module
 from statedict.tree.tensor import Tensor
+from statedict.tree.walking import require_tree
 
 _SPARE_NAMES = 100_000
 _NOWHERE = BytesSource(b"", "a model in memory")
@@ -27,6 +28,7 @@ def flatten(
     With `state` without the buffers that a state dict leaves out. Raises LimitError when modules shared within shared
     modules have far more names than there are modules.
     """
+    require_tree(model)
     with collector.paused():
         flattening = _Flattening(state=state)
         for names, (head, module) in enumerate(model._descend("", set(), again=True)):

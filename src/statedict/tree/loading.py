@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 _EXTRA_STATE = "_extra_state"
 _COUNTING = 2
+_UNINITIALISED = (
+    "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in `load_state_dict` "
+    "when trying to load an uninitialized parameter into an initialized one. Call `forward` to initialize the "
+    "parameters before accessing their attributes."
+)
+"""PyTorch's own words."""
 
 
 class _Keys(NamedTuple):
@@ -119,6 +125,8 @@ class _Loading:
             given = Tensor(given)
         if tensor.shape == () and given.shape == (1,):
             given = given[0]  # PyTorch 0.3 had no 0-dimensional tensors
+        if tensor.shape is not None and given.shape is None:
+            raise RuntimeError(_UNINITIALISED)
         if tensor.shape is not None and given.shape != tensor.shape:
             self.errors.append(
                 f"size mismatch for {key}: copying a param with shape {_size(given.shape)} from checkpoint, "

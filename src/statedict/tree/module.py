@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from statedict import collector
 from statedict.displaying import Displayed
+from statedict.extras import needed
 from statedict.index import EMPTY
 from statedict.tree import finding, infer, layers, loading, printing, registering, walking
 from statedict.tree.combining import ModuleOperators
@@ -87,6 +88,7 @@ class Module(ModuleOperators, Displayed):
         without `forward`: `interop.modules.holders` lists them. Tied weights stay tied. Of a live model's tree it is
         the live module itself. Raises StatedictError where the file names no class, as state dicts do not.
         """
+        needed("torch", "torch", "PyTorch is not installed")
         from statedict.interop.modules import to_torch
 
         return to_torch(self, classes or {})

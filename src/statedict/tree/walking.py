@@ -35,3 +35,11 @@ def descend(root: "Module", head: str, seen: "set[Module]", again: bool) -> "Ite
             path.pop()
             if again:
                 seen.discard(parent)
+
+
+def require_tree(value: object) -> None:
+    """Nothing, for a tree. Raises TypeError for what could be opened as one, a path or a live model, and all else."""
+    if not hasattr(value, "_descend"):
+        kind = type(value)
+        name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        raise TypeError(f"expected a tree, as `statedict.open` returns it, but got `{name}`; open it first")

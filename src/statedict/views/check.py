@@ -6,7 +6,7 @@ from typing import Any
 from statedict.ops.check.finding import Finding, Report, Severity
 from statedict.views import numbers
 from statedict.views.documents import plain
-from statedict.views.lines import Line, Style, escaped, fitted
+from statedict.views.lines import Line, Style, escaped, wrapped
 
 _MOST = 20
 """Findings of one lot that are shown."""
@@ -19,21 +19,26 @@ def report_lines(name: str, report: Report, level: Severity, width: int | None =
     for each in report.at_least(level):
         lots.setdefault((each.severity, each.check, each.advice), []).append(each)
     for (severity, check, advice), findings in lots.items():
-        yield fitted([(severity, _STYLES[severity]), (f" {check}", "bold"), (f": {advice}", "dim")], width)
+        yield from wrapped([(severity, _STYLES[severity]), (f" {check}", "bold"), (f": {advice}", "dim")], width)
         for each in findings[:_MOST]:
-            yield fitted([(f"  {escaped(each.where) or '(all)'}", "name"), (f": {escaped(each.what)}", "")], width)
+            line: Line = [(f"  {escaped(each.where) or '(all)'}", "name"), (f": {escaped(each.what)}", "")]
+            yield from wrapped(line, width, "      ")
         if len(findings) > _MOST:
             more = f"  … and {len(findings) - _MOST:,} more; `--json` has them all"
-            yield fitted([(more, "dim")], width)
-    yield fitted([(f"{escaped(name)}: {_summary(report, level)}", "bold")], width)
+            yield from wrapped([(more, "dim")], width)
+    yield from wrapped([(f"{escaped(name)}: {_summary(report, level)}", "bold")], width)
     for reason in report.skipped.values():
-        yield fitted([(f"left out: {escaped(reason)}", "dim")], width)
+        yield from wrapped([(f"left out: {escaped(reason)}", "dim")], width)
 
 
 def _summary(report: Report, level: Severity) -> str:
     found = [numbers.counted(count, severity) for severity, count in report.counts.items() if count]
     hidden = len(report.findings) - len(report.at_least(level))
-    said = f"{numbers.counted(report.tensors, 'tensor')} checked, {', '.join(found) or 'nothing found'}"
+    code = f"code {report.grade}, " if report.grade is not None else ""
+    files = numbers.counted(report.files, "file") if report.files > 1 or not report.tensors else ""
+    tensors = numbers.counted(report.tensors, "tensor") if report.tensors or not report.files else ""
+    looked = " and ".join(filter(None, (files, tensors)))
+    said = f"{code}{looked} checked, {', '.join(found) or 'nothing found'}"
     return said + ("; `--level note` shows all" if hidden else "")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from statedict.difference import Difference
 from statedict.ops.diff.result import Described, Diff, merged
 from statedict.views.diff_tree import Shown, arrow, tree_of
-from statedict.views.lines import Line, Style, escaped, fitted
+from statedict.views.lines import Line, Style, escaped, fitted, wrapped
 from statedict.views.numbers import counted, shape
 from statedict.views.table import WIDE, Column, table
 from statedict.views.values import value_text
@@ -28,7 +28,9 @@ def diff_lines(diff: Diff, width: int | None = None, *, top: int | None = None) 
     if (hidden := len(diff.described) - len(said)) > 0:
         said.append([(f"… {counted(hidden, 'more difference')} in what is said of it", "dim")])
     parts = [part for part in (lines, said) if part]
-    return [line for part in parts for line in [*part, []]] + [fitted(line, width) for line in _summary(diff)]
+    return [line for part in parts for line in [*part, []]] + [
+        each for line in _summary(diff) for each in wrapped(line, width)
+    ]
 
 
 # The table

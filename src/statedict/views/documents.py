@@ -15,11 +15,39 @@ from statedict.tree.tensor import Tensor
 from statedict.views.outline import Node
 from statedict.views.values import value_text
 
+SCHEMAS: Mapping[str, int] = {
+    "tree": 1,
+    "memory": 1,
+    "ls": 1,
+    "stats": 1,
+    "check": 1,
+    "hash": 1,
+    "verify": 1,
+    "diff": 1,
+    "match": 1,
+    "show-tensor": 1,
+    "show-module": 1,
+    "show-value": 1,
+    "shrink": 1,
+    "extract-lora": 1,
+    "formats": 1,
+    "catalog-add": 1,
+    "catalog-duplicates": 1,
+    "catalog-lineage": 1,
+    "catalog-rows": 1,
+}
+"""Each kind of document, and the version of its schema, which is `schemas/KIND-VERSION.json`. A field more is no new
+version; one that is gone, or means something else, is."""
 _MOST_VALUES = 1_000_000
 _MOST_ROW_VALUES = 10_000
 _DEEPEST = 100
 
 _encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
+
+
+def schema(kind: str) -> str:
+    """What a document of that kind has as its first field, `schema`: the `$id` of the JSON Schema that describes it."""
+    return f"urn:statedict:{kind}:{SCHEMAS[kind]}"
 
 
 def document(**fields: Any) -> str:

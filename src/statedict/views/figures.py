@@ -1,6 +1,7 @@
 """What `stats` has found, as rows for tensors or modules, and their fields as JSON, CSV and Parquet have them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from statedict.moments import Summary
@@ -42,6 +43,8 @@ class Figures(NamedTuple):
     tensor: TensorStats | None = None
     within: tuple[TensorStats, ...] = ()
     """The tensors in a module that count in what is said of it; the tensor itself."""
+    quantiles: Mapping[float, float] = MappingProxyType({})
+    """By their shares, where they were asked for."""
 
     @property
     def lost(self) -> tuple[int, int] | None:
@@ -67,13 +70,13 @@ def figures_of(stats: Stats, *, modules: bool) -> list[Figures]:
     """A row for each tensor, or for each module."""
     if modules:
         return [module_figures(stats, name) for name in stats.modules]
-    return [Figures(each.name, each.summary, each, (each,)) for each in stats.tensors]
+    return [Figures(each.name, each.summary, each, (each,), each.quantiles) for each in stats.tensors]
 
 
 def module_figures(stats: Stats, name: str = "") -> Figures:
     """The row of one module; of all, unless one is named."""
     within = tuple(each for each in stats.within[name] if is_of_numbers(each.info.dtype))
-    return Figures(name, stats.modules[name], None, within)
+    return Figures(name, stats.modules[name], None, within, stats.quantiles.get(name, {}))
 
 
 def figure_fields(row: Figures, *, histogram: bool = False) -> dict[str, Any]:
@@ -86,6 +89,8 @@ def figure_fields(row: Figures, *, histogram: bool = False) -> dict[str, Any]:
     fields |= {key: plain(value(row.summary)) for key, value in _FIGURES}
     if row.lost is not None:
         fields |= dict(_lost_fields(*row.lost, row.summary.count))
+    if row.quantiles:
+        fields["quantiles"] = {f"{share:g}": plain(value) for share, value in row.quantiles.items()}
     if found is not None:
         fields |= plain(dict(_of_tensor(found)))
     elif row.dead is not None:
@@ -104,9 +109,7 @@ def _lost_fields(overflowed: int, vanished: int, count: int) -> Iterator[tuple[s
 
 
 def _of_tensor(found: TensorStats) -> Iterator[tuple[str, Any]]:
-    """What only tensors have: quantiles, how zeros are arranged, singular values."""
-    if found.quantiles:
-        yield "quantiles", {f"{share:g}": value for share, value in found.quantiles.items()}
+    """What only tensors have: how zeros are arranged, singular values."""
     if found.structure is not None:
         yield from _structure_fields(found.structure)
     if found.spectrum is not None:

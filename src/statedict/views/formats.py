@@ -16,7 +16,7 @@ def formats_table(
         Column("name", [entry.name for entry in formats], "name"),
         Column("suffixes", [" ".join(entry.suffixes) or "folders" * entry.folders for entry in formats], "kind"),
         Column("can", ["read, write" if entry.writes else "read" for entry in formats]),
-        Column("for all of it, install", [_needed(entry, is_installed) for entry in formats], "dtype"),
+        Column("extra", [_needed(entry, is_installed) for entry in formats], "dtype"),
         Column("what it is", [_about(entry).replace("`", "") for entry in formats], shrinks=True),
     ]
     return table(columns, width)
@@ -25,7 +25,7 @@ def formats_table(
 def _needed(entry: Format, is_installed: Callable[[str], bool]) -> str:
     if entry.extra is None:
         return ""
-    return f"statedict[{entry.extra}]" + (" (installed)" if is_installed(entry.extra) else "")
+    return entry.extra + (" (installed)" if is_installed(entry.extra) else "")
 
 
 def _about(entry: Format) -> str:

@@ -1,5 +1,6 @@
 """What a view returns: lines made of pieces of text with a style, safe to show on a terminal and cut to its width."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
@@ -8,6 +9,7 @@ Piece = tuple[str, Style]
 Line = list[Piece]
 
 ELLIPSIS = "…"
+_WORD = re.compile(r" *[^ ]+| +")
 
 
 def escaped(text: str) -> str:
@@ -87,6 +89,10 @@ def fitted(line: Iterable[Piece], width: int | None) -> Line:
     pieces = [piece for piece in line if piece[0]]
     if width is None:
         return pieces
+    while pieces and not pieces[-1][0].strip():  # spaces that would end the line are nothing to cut
+        pieces.pop()
+    if pieces:
+        pieces[-1] = (pieces[-1][0].rstrip(" "), pieces[-1][1])
     room = width
     kept: Line = []
     for at, (text, style) in enumerate(pieces):
@@ -98,6 +104,27 @@ def fitted(line: Iterable[Piece], width: int | None) -> Line:
         kept.append((text, style))
         room -= taken
     return kept
+
+
+def wrapped(line: Iterable[Piece], width: int | None, indent: str = "    ") -> list[Line]:
+    """`line`, which is prose, in as many lines of at most `width` columns as it takes; all but the first are indented.
+
+    It is divided at spaces; what has none and is wider is cut in its middle.
+    """
+    pieces = [piece for piece in line if piece[0]]
+    if width is None or sum(cells(text) for text, _ in pieces) <= width:
+        return [pieces]
+    lines: list[Line] = [[]]
+    room = width
+    words: Line = [(word, style) for text, style in pieces for word in _WORD.findall(text)]
+    for word, style in words:
+        if cells(word) > room and any(text.strip() for text, _ in lines[-1]):
+            lines.append([(indent, "")])
+            room, word = width - len(indent), word.lstrip(" ")
+        word = middle_shortened(word, room)
+        lines[-1].append((word, style))
+        room -= cells(word)
+    return lines
 
 
 def padded(text: str, width: int) -> str:

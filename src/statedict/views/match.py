@@ -8,7 +8,7 @@ from statedict.ops.making import MakeRule
 from statedict.ops.match.matching import Line as Made
 from statedict.ops.match.matching import Match
 from statedict.ops.recipes import Recipe
-from statedict.views.lines import Line, escaped, fitted, name_text
+from statedict.views.lines import Line, escaped, fitted, name_text, wrapped
 from statedict.views.numbers import counted, shape
 from statedict.views.table import Column, table
 
@@ -74,6 +74,7 @@ def _how(rule: MakeRule) -> str:
     joined = len(rule.sources) > 1
     words = [
         "transposed" if rule.transpose else "",
+        f"dimensions {shape(rule.permute)}" if rule.permute else "",
         f"joined along {rule.dim}" if joined else "",
         f"cut along {rule.dim}" if len(rule.targets) > 1 and not rule.tie else "",
         f"{rule.heads} heads" if rule.heads > 1 else "",
@@ -111,7 +112,7 @@ def _mismatched(match: Match, width: int | None) -> list[Line]:
     lines: list[Line] = [[(f"of another shape ({len(match.mismatched):,})", "bold")]]
     for each in match.mismatched[:_MOST]:
         sizes = f" {shape(each.shape)}, in the source {shape(each.found)}: "
-        lines.append(fitted([("  ", ""), (name_text(each.target), "name"), (sizes, ""), (each.advice, "")], width))
+        lines += wrapped([("  ", ""), (name_text(each.target), "name"), (sizes, ""), (each.advice, "")], width)
     more = len(match.mismatched) - _MOST
     return [*lines, *([[(f"  … and {more:,} more", "dim")]] if more > 0 else [])]
 
@@ -125,7 +126,7 @@ def _open(match: Match, width: int | None) -> list[Line]:
     ]
     for each in match.ambiguous[:_MOST]:
         said = " or ".join(_recipe(candidate) for candidate in each.candidates)
-        lines.append(fitted([("  ", ""), (name_text(each.target), "name"), (": ", ""), (said, "")], width))
+        lines += wrapped([("  ", ""), (name_text(each.target), "name"), (": ", ""), (said, "")], width)
     more = len(match.ambiguous) - _MOST
     return [*lines, *([[(f"  … and {more:,} more", "dim")]] if more > 0 else [])]
 

@@ -10,6 +10,7 @@ from statedict.views.table import Column, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from statedict.interop.measuring import Measured
     from statedict.interop.shrinking import ShrunkLive
     from statedict.ops.shrink.shrinking import Layer, Shrunk
 
@@ -19,6 +20,7 @@ def shrunk_lines(shrunk: "Shrunk", width: int | None = None) -> list[Line]:
     lines = _layers(shrunk.layers, width)
     lines.append(_change("parameters", *shrunk.parameters))
     lines.append(_change("bytes", *shrunk.nbytes))
+    lines += _work(*shrunk.work) if shrunk.work is not None else []
     lines += left_out_lines(shrunk.left_out)
     return [fitted(line, width) for line in lines]
 
@@ -29,8 +31,7 @@ def shrunk_live_lines(shrunk: "ShrunkLive", width: int | None = None) -> list[Li
     lines = _layers(shrunk.layers, width)
     lines.append(_change("parameters", before.parameters, after.parameters))
     lines.append(_change("bytes", before.nbytes, after.nbytes))
-    lines.append(_change("multiply-accumulates", before.macs, after.macs))
-    lines.append(_change("milliseconds", 1000 * before.seconds, 1000 * after.seconds))
+    lines += _work(before, after)
     return [fitted(line, width) for line in lines]
 
 
@@ -42,6 +43,13 @@ def _layers(rows: "Sequence[Layer]", width: int | None) -> list[Line]:
         Column("left", [numbers.exact(row.after) for row in rows], "number", to_right=True),
     ]
     return [*table(columns, width), []]
+
+
+def _work(before: "Measured", after: "Measured") -> list[Line]:
+    return [
+        _change("multiply-accumulates", before.macs, after.macs),
+        _change("milliseconds", 1000 * before.seconds, 1000 * after.seconds),
+    ]
 
 
 def _change(word: str, before: float, after: float) -> Line:

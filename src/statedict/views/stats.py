@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from statedict.views import numbers
 from statedict.views.figures import FIGURES, Figures
-from statedict.views.lines import Line, escaped, fitted, name_text
-from statedict.views.table import NARROW, Column, table
+from statedict.views.lines import Line, escaped, name_text, wrapped
+from statedict.views.table import WIDE, Column, table
 
 if TYPE_CHECKING:
     from statedict.ops.stats import Stats
@@ -25,7 +25,7 @@ def stats_table(
 ) -> list[Line]:
     """The table of `rows`, each line cut to `width` columns (None: never). `figure` has a column in any case."""
     columns = [Column("name", [name_text(row.name) if row.name else "(all)" for row in rows], "name", shrinks=True)]
-    if any(row.tensor for row in rows) and (width is None or width >= NARROW):
+    if any(row.tensor for row in rows) and (width is None or width >= WIDE):
         infos = [row.tensor.info if row.tensor else None for row in rows]
         columns.append(Column("dtype", [info.dtype.short if info else "" for info in infos], "dtype"))
         columns.append(Column("shape", [numbers.shape(info.shape) if info else "" for info in infos], "shape"))
@@ -44,8 +44,8 @@ def stats_table(
 
 def _asked_for(rows: Sequence[Figures]) -> Iterator[Column]:
     """Quantiles, what a cast loses, how zeros are arranged, singular values."""
-    quantiles: list[Mapping[float, float]] = [row.tensor.quantiles if row.tensor else {} for row in rows]
-    for share in max(quantiles, key=len, default=dict[float, float]()):
+    quantiles = [row.quantiles for row in rows]
+    for share in max(quantiles, key=len, default=()):
         yield _column(f"q{share:g}", [_number(of.get(share)) for of in quantiles])
     if any(row.lost for row in rows):
         for at, title in enumerate(("overflow", "vanish")):
@@ -116,4 +116,4 @@ def summary_lines(stats: "Stats", width: int | None = None) -> list[Line]:
     lines: list[Line] = [[(", ".join(said), "bold")]]
     for reason in stats.skipped.values():
         lines.append([(f"left out: {escaped(reason)}", "dim")])
-    return [fitted(line, width) for line in lines]
+    return [each for line in lines for each in wrapped(line, width)]

@@ -3,11 +3,14 @@
 import errno
 import os
 import stat
+from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
 
 from statedict.errors import WriteError
+from statedict.executors import Rehearsal, Rehearsed
 from statedict.plan import Plan
+from statedict.remote.places import Place, RemotePlace
 from statedict.writing.faults import cleaned_up, require_folder, require_room, told
 from statedict.writing.output import Output
 from statedict.writing.progress import Progress
@@ -20,17 +23,30 @@ _UNSUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV)
 
 
 def write_file(
-    plan: Plan, path: Path, *, verify: bool = False, durable: bool = True, progress: Progress | None = None
+    plan: Plan,
+    path: Place,
+    *,
+    verify: bool = False,
+    durable: bool = True,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Make `path` a file of what `plan` says, all at once: until the end, and after any fault, it is what it was.
 
     The plan may read the old file. A link stays, and the file that it leads to is replaced; mode and, where possible,
     owner stay those of the old file. With `verify`, what was written is read back from the disk and compared before it
     takes its place. Unless `durable`, the operating system decides when the disk gets the bytes, as after `cp`: a crash
-    of the machine soon afterwards may lose old and new.
+    of the machine soon afterwards may lose old and new. With an `executor` its workers fill the file.
 
     Raises WriteError where it cannot be written, ReadError or FormatError where a source fails.
     """
+    if isinstance(executor, Rehearsal):
+        raise Rehearsed(plans=(plan,), target=path if isinstance(path, Path) else None)
+    if isinstance(path, RemotePlace):
+        from statedict.writing.uploads import upload_file  # which few need
+
+        upload_file(plan, path, verify=verify, progress=progress)
+        return
     with told(path), cleaned_up():
         target = Path(os.path.realpath(path))
         require_folder(target.parent)
@@ -41,27 +57,38 @@ def write_file(
         with temporary_file(target, _NEW_MODE if old is None else old.st_mode & 0o777) as (temporary, descriptor):
             if old is not None:
                 _keep_owner(descriptor, old)
-            fill(plan, Output(descriptor, path, progress, verify=verify, durable=durable), descriptor)
+            output = Output(descriptor, path, progress, verify=verify, durable=durable)
+            fill(plan, output, descriptor, temporary, executor)
             temporary.rename(target)
         if durable:
             sync_folder(target.parent)
 
 
-def write_new(plan: Plan, path: Path, final: Path, progress: Progress | None, *, verify: bool, durable: bool) -> None:
+def write_new(
+    plan: Plan,
+    path: Path,
+    final: Path,
+    progress: Progress | None,
+    executor: Executor | None,
+    *,
+    verify: bool,
+    durable: bool,
+) -> None:
     """Write a file that nobody looks at yet; errors tell the path that it will have."""
     with told(final):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _NEW_MODE)
     try:
-        fill(plan, Output(descriptor, final, progress, verify=verify, durable=durable), descriptor)
+        output = Output(descriptor, final, progress, verify=verify, durable=durable)
+        fill(plan, output, descriptor, path, executor)
     finally:
         os.close(descriptor)
 
 
-def fill(plan: Plan, output: Output, descriptor: int) -> None:
+def fill(plan: Plan, output: Output, descriptor: int, path: Path, executor: Executor | None) -> None:
     """Give the new file all of its room, then its bytes, so that a full disk is noticed before the first of them."""
     with told(output.path):
         _allocate(descriptor, plan.size)
-    stream(plan, output)
+    stream(plan, output, path, executor)
 
 
 def announce(progress: Progress | None, size: int, *, verify: bool) -> None:

@@ -14,15 +14,19 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from statedict.errors import WriteError
+from statedict.executors import Rehearsal, Rehearsed
 from statedict.index import shown
 from statedict.limits import DEFAULT_LIMITS
 from statedict.narrow import is_dict
 from statedict.plan import Plan
+from statedict.remote.places import Place, RemotePlace
 from statedict.writing.faults import cleaned_up, require_folder, require_room, told
 from statedict.writing.files import announce, write_new
 from statedict.writing.progress import Progress
@@ -37,57 +41,76 @@ _SWITCH, _OLD = "switch", "old"
 
 def write_folder(
     plans: Plans,
-    folder: Path,
+    folder: Place,
     *,
     replaced: Iterable[str] = (),
     verify: bool = False,
     durable: bool = True,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Make `folder` hold the files of `plans`, visible all at once with the last one; other files in it stay.
 
     In a folder that exists, every file but the last needs a name that is not in it. Of the old checkpoint, what its
     index named goes, and so do the files that `replaced` names. Raises as `write_file` does, and leaves what was there.
     """
+    if isinstance(executor, Rehearsal):
+        made = tuple(named_plans(plans, frozenset(), folder).values())
+        raise Rehearsed(plans=made, target=folder if isinstance(folder, Path) else None)
+    if isinstance(folder, RemotePlace):
+        from statedict.writing.uploads import upload_folder  # which few need
+
+        upload_folder(plans, folder, verify=verify, progress=progress, executor=executor)
+        return
+    how = _How(progress, executor, verify, durable)
     with told(folder), cleaned_up():
         target = Path(os.path.realpath(folder))
         require_folder(target.parent)
         remove_dead(target)
         if target.is_dir():
             with one_at_a_time(target):
-                _write_into(plans, target, frozenset(replaced), progress, verify=verify, durable=durable)
+                _write_into(plans, target, frozenset(replaced), how)
         elif target.exists():
             raise WriteError(f"{folder}: is a file; name a folder")
         else:
-            _write_new(plans, target, progress, verify=verify, durable=durable)
+            _write_new(plans, target, how)
 
 
-def _write_new(plans: Plans, folder: Path, progress: Progress | None, *, verify: bool, durable: bool) -> None:
+class _How(NamedTuple):
+    """What all files are written by."""
+
+    progress: Progress | None
+    executor: Executor | None
+    verify: bool
+    durable: bool
+
+
+def _write_new(plans: Plans, folder: Path, how: _How) -> None:
     """Write all of a folder beside its place, and rename it."""
-    named = _named(plans, frozenset(), folder)
+    named = named_plans(plans, frozenset(), folder)
     with temporary_folder(folder) as temporary:
-        _write_all(named, {name: temporary / name for name in named}, folder, progress, verify=verify, durable=durable)
+        _write_all(named, {name: temporary / name for name in named}, folder, how)
         sync_folder(temporary)
         temporary.rename(folder)
     sync_folder(folder.parent)
 
 
-def _write_into(
-    plans: Plans, folder: Path, replaced: frozenset[str], progress: Progress | None, *, verify: bool, durable: bool
-) -> None:
+def _write_into(plans: Plans, folder: Path, replaced: frozenset[str], how: _How) -> None:
     """Write into a folder that others read meanwhile."""
     for_dead_folders(folder, lambda dead: settle(dead, folder))
-    named = _named(plans, frozenset(entry.name for entry in folder.iterdir()), folder)
+    named = named_plans(plans, frozenset(entry.name for entry in folder.iterdir()), folder)
     *names, switch = named
     with temporary_folder(folder / switch) as temporary:
         (temporary / _SWITCH).mkdir()
         places = {name: temporary / name for name in names} | {switch: temporary / _SWITCH / switch}
-        _write_all(named, places, folder, progress, verify=verify, durable=durable)
+        _write_all(named, places, folder, how)
         try:
             for name in names:
                 _place(places[name], folder / name)
             sync_folder(folder)
-            going = [name for name in _obsolete(switch, folder, replaced) if name not in named]
+            here = [path.name for path in folder.iterdir() if path.is_file()]
+            old = [*obsolete(switch, here, _reading(folder)), *sorted(replaced & set(here))]
+            going = [name for name in dict.fromkeys(old) if name not in named]
             _note(going, folder, temporary / _OLD)
             places[switch].rename(folder / switch)
             sync_folder(folder)
@@ -122,7 +145,7 @@ def _indexes_first(name: str) -> bool:
     return not name.endswith(_INDEX_SUFFIX)
 
 
-def _named(plans: Plans, taken: frozenset[str], folder: Path) -> Mapping[str, Plan]:
+def named_plans(plans: Plans, taken: frozenset[str], folder: Place) -> Mapping[str, Plan]:
     """The plans by name. Raises WriteError where one but the last has a name that is taken."""
     named = plans(taken) if callable(plans) else plans
     *names, _ = named
@@ -133,20 +156,12 @@ def _named(plans: Plans, taken: frozenset[str], folder: Path) -> Mapping[str, Pl
     return named
 
 
-def _write_all(
-    named: Mapping[str, Plan],
-    places: Mapping[str, Path],
-    folder: Path,
-    progress: Progress | None,
-    *,
-    verify: bool,
-    durable: bool,
-) -> None:
+def _write_all(named: Mapping[str, Plan], places: Mapping[str, Path], folder: Path, how: _How) -> None:
     size = sum(plan.size for plan in named.values())
     require_room(folder, folder if folder.exists() else folder.parent, size)
-    announce(progress, size, verify=verify)
+    announce(how.progress, size, verify=how.verify)
     for name, plan in named.items():
-        write_new(plan, places[name], folder / name, progress, verify=verify, durable=durable)
+        write_new(plan, places[name], folder / name, how.progress, how.executor, verify=how.verify, durable=how.durable)
 
 
 def _place(written: Path, path: Path) -> None:
@@ -168,26 +183,38 @@ def _note(names: Iterable[str], folder: Path, noted: Path) -> None:
     sync_folder(noted)
 
 
-def _obsolete(switch: str, folder: Path, replaced: frozenset[str]) -> list[str]:
-    """The files of `folder` that no checkpoint needs once the switch is in its place, indexes first.
+def obsolete(switch: str, names: Iterable[str], read: Callable[[str], bytes]) -> list[str]:
+    """The files of a folder that no checkpoint needs once the switch is in its place, indexes first.
 
     Readers disagree on whether `model.safetensors` or an index of its shards counts. So the other one of the two goes
     after the switch, and before any shard: whoever reads meanwhile finds one checkpoint or the other, and all of it.
     """
+    here = set(names)
     single = switch.removesuffix(_INDEX_SUFFIX)
     index = single + _INDEX_SUFFIX
-    others = [path for path in folder.glob("*.index*.json") if path.name != index]
-    needed = {name for path in others for name in _shards(path)}
+    others = [name for name in here if fnmatchcase(name, "*.index*.json") and name != index]
+    needed = {name for other in others for name in _shards(other, read)}
     # An index may claim any file to be a shard of it: only those go that look like one.
-    shards = {name for name in _shards(folder / index) if Path(name).suffix == Path(single).suffix}
-    going = (shards - needed) | {index, single} | replaced
-    return sorted((name for name in going if name != switch and (folder / name).is_file()), key=_indexes_first)
+    listed = _shards(index, read) if index in here else set[str]()
+    shards = {name for name in listed if Path(name).suffix == Path(single).suffix}
+    going = (shards - needed) | {index, single}
+    return sorted((name for name in going if name != switch and name in here), key=_indexes_first)
 
 
-def _shards(index: Path) -> set[str]:
+def _reading(folder: Path) -> Callable[[str], bytes]:
+    """What reads a file of the folder, unless it is too long for an index."""
+
+    def read(name: str) -> bytes:
+        path = folder / name
+        return path.read_bytes() if path.stat().st_size <= _MOST_OF_INDEX else b""
+
+    return read
+
+
+def _shards(index: str, read: Callable[[str], bytes]) -> set[str]:
     """The files in the same folder that an index names; none where it is no index."""
     try:
-        listed: Any = json.loads(index.read_bytes()) if index.stat().st_size <= _MOST_OF_INDEX else None
+        listed: Any = json.loads(read(index))
     except (OSError, ValueError, RecursionError):
         return set()
     owners = listed.get("weight_map") if is_dict(listed) else None

@@ -26,11 +26,12 @@ class Output:
         self.stopped = threading.Event()
         """Set when something failed: then nobody goes on."""
         self.verify = verify
-        self._durable = durable or verify
+        self.durable = durable or verify
         self._descriptor = descriptor
         self._progress = progress
         self._lock = threading.Lock()
-        self._digests: list[tuple[int, int, bytes]] = []
+        self.digests: list[tuple[int, int, bytes]] = []
+        """Place, size and digest of each block; empty without `verify`."""
 
     def put(self, at: int, block: memoryview) -> None:
         """Write `block` at that place."""
@@ -41,7 +42,7 @@ class Output:
         except OSError as error:
             raise refused(self.path, error) from error
         if self.verify:
-            self._digests.append((at, len(block), _digest(block)))
+            self.digests.append((at, len(block), _digest(block)))
         self._advance(at, len(block))
 
     def copy(self, at: int, source: FileSource, offset: int, size: int) -> int:
@@ -50,17 +51,22 @@ class Output:
         self._advance(at, copied)
         return copied
 
+    def took(self, size: int, digests: list[tuple[int, int, bytes]]) -> None:
+        """Take note of what another process has written."""
+        self.digests += digests
+        self._report(size)
+
     def sync(self) -> None:
         """Make all of it durable, where that was asked for."""
-        if self._durable:
+        if self.durable:
             with told(self.path):
                 os.fsync(self._descriptor)
 
     def written(self) -> list[tuple[int, int, bytes]]:
         """Place, size and digest of each block, which from now on are read from the disk: empty without `verify`."""
-        if self._digests:
+        if self.digests:
             _forget(self._descriptor, 0, 0)
-        return sorted(self._digests)
+        return sorted(self.digests)
 
     def compare(self, at: int, block: memoryview, digest: bytes) -> None:
         """Read what has been written there into `block`. Raises WriteError where it is something else."""
@@ -74,7 +80,7 @@ class Output:
         self._report(len(block))
 
     def _advance(self, at: int, size: int) -> None:
-        if size >= _WORTH_STARTING and self._durable:
+        if size >= _WORTH_STARTING and self.durable:
             # The disk begins now and works meanwhile, and what waits for it does not pile up in memory.
             _forget(self._descriptor, at, size)
         self._report(size)

@@ -3,9 +3,11 @@
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
 
 from statedict.plan import Late, Plan, Summed
+from statedict.remote.files import RemoteSource
 from statedict.source import Extent, FileSource
 from statedict.writing.output import BLOCK, Output
 from statedict.writing.tasks import Compared, Sums, Task, located, tasks
@@ -14,18 +16,27 @@ _MOST_THREADS = 8
 """Each holds a block, so that all of them stay below 64 MiB."""
 
 
-def stream(plan: Plan, output: Output) -> None:
-    """Write all of `plan`, and make it durable. Raises ReadError, FormatError or WriteError at the first fault."""
+def stream(plan: Plan, output: Output, path: Path, executor: Executor | None = None) -> None:
+    """Write all of `plan`, and make it durable. Raises ReadError, FormatError or WriteError at the first fault.
+
+    Threads of this process do so, or an executor's workers, which open the file at `path`.
+    """
     sums: Sums = {}
-    _share(tasks(plan, by_kernel=not output.verify), output, sums)
+    remaining = tasks(plan, by_kernel=not output.verify)
+    if executor is None:
+        _share(remaining, output, sums, waits=any(source.waits for source in sources(plan)))
+    else:
+        from statedict.writing.sharing import share_out  # which few need
+
+        share_out(remaining, output, path, sums, executor)
     _put_late(plan, output, [sums[number] for number in range(len(sums))])
-    for source in _files(plan):
+    for source in sources(plan):
         source.require_unchanged()
     output.sync()
     _share((Compared(*block) for block in output.written()), output, sums)
 
 
-def _share(remaining: Iterator[Task], output: Output, sums: Sums) -> None:
+def _share(remaining: Iterator[Task], output: Output, sums: Sums, *, waits: bool = False) -> None:
     """Have threads carry out what remains, each the next one, until all is done or something fails."""
     turn = threading.Lock()
     output.stopped.clear()
@@ -43,7 +54,7 @@ def _share(remaining: Iterator[Task], output: Output, sums: Sums) -> None:
             output.stopped.set()
             raise
 
-    count = min(_MOST_THREADS, os.cpu_count() or 1)
+    count = _MOST_THREADS if waits else min(_MOST_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(count) as pool:
         try:
             for worker in [pool.submit(work) for _ in range(count)]:
@@ -61,8 +72,8 @@ def _put_late(plan: Plan, output: Output, sums: list[int]) -> None:
             output.put(at, memoryview(made))
 
 
-def _files(plan: Plan) -> set[FileSource]:
+def sources(plan: Plan) -> set[FileSource | RemoteSource]:
     """The files that bytes are copied from."""
     extents = (piece.extent if isinstance(piece, Summed) else piece for piece in plan.pieces)
-    sources = (located(extent).source for extent in extents if isinstance(extent, Extent))
-    return {source for source in sources if isinstance(source, FileSource)}
+    found = (located(extent).source for extent in extents if isinstance(extent, Extent))
+    return {source for source in found if isinstance(source, FileSource | RemoteSource)}

@@ -21,6 +21,15 @@ Sums = dict[int, int]
 class Task(Protocol):
     """Something to be written at a place. `buffer` has BLOCK bytes, for use meanwhile."""
 
+    @property
+    def size(self) -> int:
+        """Bytes that it writes."""
+        ...
+
+    def parts(self, most: int) -> "Iterator[Task]":
+        """Yield the same in tasks of at most `most` bytes, where it can be cut."""
+        ...
+
     def carry_out(self, output: Output, sums: Sums, buffer: memoryview) -> None: ...
     def absorb(self, at: int, piece: bytes | Extent, number: int | None) -> bool:
         """Take what follows on as well, if that is one task. Whether it did."""
@@ -32,14 +41,17 @@ class Gathered:
 
     def __init__(self, at: int, piece: bytes | Extent, number: int | None) -> None:
         self._at = at
-        self._size = size_of(piece)
+        self.size = size_of(piece)
         self._pieces = [(piece, number)]
+
+    def parts(self, most: int) -> Iterator[Task]:
+        yield self
 
     def absorb(self, at: int, piece: bytes | Extent, number: int | None) -> bool:
         size = size_of(piece)
-        if at != self._at + self._size or size > _SMALL or self._size + size > BLOCK:
+        if at != self._at + self.size or size > _SMALL or self.size + size > BLOCK:
             return False
-        self._size += size
+        self.size += size
         self._pieces.append((piece, number))
         return True
 
@@ -63,6 +75,15 @@ class Streamed:
         self._at = at
         self._extent = extent
         self._number = number
+        self.size = extent.size
+
+    def parts(self, most: int) -> Iterator[Task]:
+        if self._number is not None or self.size <= most:
+            yield self
+            return
+        source, offset, size = self._extent
+        for start in range(0, size, most):
+            yield Streamed(self._at + start, Extent(source, offset + start, min(most, size - start)), None)
 
     def absorb(self, at: int, piece: bytes | Extent, number: int | None) -> bool:
         return False
@@ -88,20 +109,24 @@ class Copied:
         self._at = at
         self._source = source
         self._offset = offset
-        self._size = size
+        self.size = size
+
+    def parts(self, most: int) -> Iterator[Task]:
+        for start in range(0, self.size, most):
+            yield Copied(self._at + start, self._source, self._offset + start, min(most, self.size - start))
 
     def absorb(self, at: int, piece: bytes | Extent, number: int | None) -> bool:
-        if isinstance(piece, bytes) or number is not None or at != self._at + self._size:
+        if isinstance(piece, bytes) or number is not None or at != self._at + self.size:
             return False
-        if piece.source is not self._source or piece.offset != self._offset + self._size:
+        if piece.source is not self._source or piece.offset != self._offset + self.size:
             return False
-        self._size += piece.size
+        self.size += piece.size
         return True
 
     def carry_out(self, output: Output, sums: Sums, buffer: memoryview) -> None:
         done = 0
-        while done < self._size and not output.stopped.is_set():
-            at, offset, left = self._at + done, self._offset + done, self._size - done
+        while done < self.size and not output.stopped.is_set():
+            at, offset, left = self._at + done, self._offset + done, self.size - done
             copied = output.copy(at, self._source, offset, left)
             if copied == 0:
                 Streamed(at, Extent(self._source, offset, left), None).carry_out(output, sums, buffer)
@@ -115,6 +140,9 @@ class Compared(NamedTuple):
     at: int
     size: int
     digest: bytes
+
+    def parts(self, most: int) -> Iterator[Task]:
+        yield self
 
     def absorb(self, at: int, piece: bytes | Extent, number: int | None) -> bool:
         return False

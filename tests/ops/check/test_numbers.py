@@ -13,6 +13,7 @@ from torch import nn
 import statedict
 from statedict.checking import check
 from statedict.errors import PatternError
+from statedict.ops.check import ties
 from statedict.ops.check.finding import Finding, Report
 from statedict.ops.check.numbers import CHECKS
 from tests import architectures, real_models
@@ -209,6 +210,36 @@ def test_ties_that_the_configuration_asks_for(tmp_path: Path) -> None:
     assert check(folder(tmp_path / "same", same, tie_word_embeddings=True)).findings == ()
     assert check(folder(tmp_path / "none", None, tie_word_embeddings=True)).findings == ()
     assert check(folder(tmp_path / "apart", other, tie_word_embeddings=False)).findings == ()
+    silent = only_one(list(check(folder(tmp_path / "silent", other, model_type="gemma")).findings))
+    assert "by default, since it has no `tie_word_embeddings`" in silent.what
+    assert check(folder(tmp_path / "llama", other, model_type="llama")).findings == ()
+
+
+def test_all_that_is_tied_is_compared(tmp_path: Path) -> None:
+    """Embeddings of encoder and decoder, the head, and the two names of a bias, as T5 and BERT have them."""
+    one, other = (torch.randn(9, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    names = ("shared", "encoder.embed_tokens", "decoder.embed_tokens", "lm_head")
+    for at, name in enumerate(names):
+        tensors = {f"{each}.weight": (other if each == name else one).clone() for each in names}
+        model = folder(tmp_path / name, None, tie_word_embeddings=True)
+        statedict.save(statedict.open(tensors), model / "model.safetensors")
+        found = [(each.where, each.evidence["tied_to"]) for each in check(model).findings]
+        wrong = [f"{each}.weight" for each in ((name,) if at else names[1:])]
+        assert found == [(each, "shared.weight") for each in wrong]
+    bert = {"bert.embeddings.word_embeddings.weight": one, "cls.predictions.decoder.weight": one.clone()}
+    biases = {"cls.predictions.bias": one[:, 0].clone(), "cls.predictions.decoder.bias": other[:, 0].clone()}
+    model = folder(tmp_path / "bert", None, model_type="bert")
+    statedict.save(statedict.open(bert | biases), model / "model.safetensors")
+    assert [each.where for each in check(model).findings] == ["cls.predictions.decoder.bias"]
+
+
+@pytest.mark.slow
+def test_what_is_tied_unless_said_is_what_transformers_has() -> None:
+    from transformers import CONFIG_MAPPING
+
+    there = [name for name in ties.TIED_UNLESS_SAID if name in CONFIG_MAPPING]
+    assert len(there) > 60
+    assert [name for name in there if not CONFIG_MAPPING[name]().tie_word_embeddings] == []
 
 
 def test_what_begins_at_zero_is_a_note() -> None:

@@ -137,7 +137,7 @@ def test_only_what_patterns_fit() -> None:
     ("other", "rank", "message"),
     [
         (np.zeros((3, 3)), 4, "no matrix differs between the two models; there is nothing to extract"),
-        (np.zeros((3, 4)), 4, "the models cannot be merged: shapes of the base and model 1 differ"),
+        (np.zeros((3, 4)), 4, "the models cannot be compared: shapes of the base and model 1 differ"),
         (np.ones((3, 3)), 0, "an adapter cannot have the rank 0; expected 1 or more"),
         (np.full((3, 3), np.nan), 4, "tensor `a.weight` differs by what is no finite number"),
     ],

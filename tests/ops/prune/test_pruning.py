@@ -1,5 +1,6 @@
 """Files pruned as `torch.nn.utils.prune` prunes live models, exactly, lazily, and in little memory."""
 
+import copy
 import json
 import pickle
 import subprocess
@@ -13,7 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import prune as torch_prune
+from torch.sparse import SparseSemiStructuredTensorCUTLASS
 from torch.sparse import _semi_structured_conversions as semi_structured
 
 import statedict as sd
@@ -122,10 +125,40 @@ def test_two_of_four_is_what_torch_compresses(dtype: torch.dtype) -> None:
     weight = torch.randn(64, 128, generator=torch.Generator().manual_seed(0)).to(dtype)
     found = sd.prune(opened(weight=weight), method="2:4", protect=())
     sparse = torch.from_numpy(values(found)).to(dtype)
+    with FakeTensorMode():  # PyTorch's own check of what `to_sparse_semi_structured` takes: of CUDA's tensors only
+        SparseSemiStructuredTensorCUTLASS._validate_device_dim_dtype_shape(
+            torch.empty(sparse.shape, dtype=dtype, device="cuda")
+        )
     packed, meta = semi_structured.sparse_semi_structured_from_dense_cutlass(sparse)
     assert torch.equal(semi_structured.sparse_semi_structured_to_dense_cutlass(packed, meta), sparse)
     groups = weight.double().abs().reshape(-1, 4)
     assert np.array_equal(np.abs(values(found)).reshape(-1, 4).sum(1), groups.topk(2).values.sum(1).numpy())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what that library imports
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_two_of_four_is_what_compressed_tensors_loads(dtype: torch.dtype, tmp_path: Path) -> None:
+    """What its 2:4 format holds, and its loader gives back, is the pruned weight: nothing else was dropped for it."""
+    from compressed_tensors.compressors import ModelCompressor
+    from compressed_tensors.config import Sparse24BitMaskConfig
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 16)).to(dtype)
+    sd.save(sd.prune(sd.open(net), method="2:4", protect=("biases",)), tmp_path / "pruned.safetensors")
+    sd.load_into(net, tmp_path / "pruned.safetensors")
+    wanted = copy.deepcopy(net.state_dict())
+    config = Sparse24BitMaskConfig(format="sparse-24-bitmask", targets=["Linear"])
+    compressor = ModelCompressor(sparsity_config=config)
+
+    save_file(compressor.compress(net), tmp_path / "model.safetensors")
+
+    packed = sd.open(tmp_path / "model.safetensors").state_dict()
+    assert packed["0.compressed"].shape == (32, 32)
+    for parameter in net.parameters():
+        nn.init.zeros_(parameter)
+    compressor.decompress(str(tmp_path), net)
+    assert all(torch.equal(net.state_dict()[f"{at}.weight"], wanted[f"{at}.weight"]) for at in (0, 2))
 
 
 @pytest.mark.parametrize("method", ["magnitude", "random", "rows", "columns", "2:4", "3:8"])

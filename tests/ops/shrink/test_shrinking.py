@@ -382,3 +382,41 @@ def test_the_file_is_a_whole_model_that_torch_runs(dtype: torch.dtype, tmp_path:
     inputs = torch.randn(5, 4).to(dtype)
     torch.testing.assert_close(small(inputs), masked(net, list(net), gone)(inputs), rtol=2e-2, atol=2e-2)
     assert all(parameter.requires_grad for parameter in small.parameters())
+
+
+def test_work_before_and_after_is_told() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 36, 10))
+
+    shrunk = sd.shrink(opened(net), 0.5, input_size=(2, 3, 8, 8))
+
+    assert shrunk.work is not None
+    before, after = shrunk.work
+    assert before.macs == sd.summary(net, input_size=(2, 3, 8, 8)).macs == 2 * (36 * 16 * 27 + 16 * 36 * 10)
+    assert after.macs == sd.summary(shrunk.model.to_torch(), input_size=(2, 3, 8, 8)).macs == before.macs / 2
+    assert (before.parameters, after.parameters) == shrunk.parameters
+    assert (before.nbytes, after.nbytes) == shrunk.nbytes
+    assert min(before.seconds, after.seconds) > 0
+    assert str(shrunk).splitlines()[-1] == f"multiply-accumulates: {before.macs:,} to {after.macs:,}"
+    assert sd.shrink(opened(net), 0.5).work is None
+
+
+class Own(nn.Module):
+    """Not one of PyTorch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.features(x)
+
+
+def test_what_cannot_be_run_is_told() -> None:
+    with pytest.raises(sd.StatedictError, match=r"the code of `.*Own` is not in the file"):
+        sd.shrink(opened(Own()), 0.5, chains=["features"], input_size=(1, 4))
+    net = opened(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4)))
+    with pytest.raises(sd.StatedictError, match=r"does not run with zeros of the size \(1, 5\): .*shapes cannot be"):
+        sd.shrink(net, 0.5, input_size=(1, 5))
+    with pytest.raises(sd.StatedictError, match="`input_size` is 'x'; expected such as"):
+        sd.shrink(net, 0.5, input_size="x")

@@ -12,6 +12,7 @@ from statedict.index import TensorInfo
 from statedict.narrow import is_tuple
 from statedict.ops.select import NamedTensor
 from statedict.ops.stats import is_of_numbers
+from statedict.summarizing import SUMMARIZE
 
 if TYPE_CHECKING:
     from statedict.alike import Alike
@@ -98,7 +99,7 @@ def _job(entry: NamedTensor, target: DType | None) -> engine.Job[Any]:
     flat = engine.row(engine.in_any_order(info))
     where = structure.layout(info, entry.owner.kind) if _is_looked_into(entry) else None
     if where is None:
-        jobs: list[engine.Job[Any]] = [engine.Job(flat, kernels.summarize, Summary.merge)]
+        jobs: list[engine.Job[Any]] = [engine.Job(flat, SUMMARIZE, Summary.merge)]
     else:
         rows = alike.looking(info, entry.owner.kind)
         jobs = [structure.finding(info, where), *([] if rows is None else [rows])]

@@ -40,7 +40,13 @@ class Report:
     tensors: int
     """How many tensors were looked at."""
     skipped: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    """Tensors without plain values, by name, and why: sparse, quantised, meta."""
+    """Tensors without plain values, by name, and why: sparse, quantised, meta; and a file that is no checkpoint."""
+    grade: Literal["safe", "unknown", "dangerous"] | None = None
+    """The worst that loading the files would do; None where no file was looked at for that."""
+    files: int = 0
+    """How many files were looked at."""
+    pickles: int = 0
+    """How many pickles are in them."""
 
     def at_least(self, level: Severity) -> list[Finding]:
         """Those that are as bad as `level`, or worse."""

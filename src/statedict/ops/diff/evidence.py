@@ -226,16 +226,16 @@ def _with_levels(found: Evidence, a: "NDArray[Any]", b: "NDArray[Any]") -> Evide
     """With all values of the second, or of each of its groups, where these are much fewer than the first's."""
     import numpy as np
 
-    before, after = patterns(a), patterns(b)
-    few, many = np.unique(after[:_LOOKED_AT]), np.unique(before[:_LOOKED_AT])
+    before, after = patterns(a[:_LOOKED_AT]), patterns(b[:_LOOKED_AT])
+    few, many = np.unique(after), np.unique(before)
     levels: frozenset[float] | None = None
     groups: list[int] = []
     if len(few) <= _FEW_IN_ALL and _FEWER * len(few) < len(many):
-        few, many = np.unique(after), np.unique(before)
+        few, many = np.unique(patterns(b)), np.unique(patterns(a))
         levels = frozenset(few.tolist()) if len(few) <= _FEW_IN_ALL and 2 * len(few) < len(many) else None
     for size in _GROUPS:
-        if len(b) % size == 0 and _in_groups(before[:_LOOKED_AT], after[:_LOOKED_AT], size):
-            groups += [size] if _in_groups(before, after, size) else []
+        if len(b) % size == 0 and _in_groups(before, after, size):
+            groups += [size] if _in_groups(patterns(a), patterns(b), size) else []
     return replace(found, levels=levels, groups=frozenset(groups))
 
 

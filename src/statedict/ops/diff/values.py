@@ -11,7 +11,9 @@ from statedict.dtypes import DTYPES, DType
 from statedict.errors import MissingExtraError
 from statedict.expressions.nodes import run
 from statedict.index import PLAIN, TensorInfo
+from statedict.moments import Summary
 from statedict.ops.diff.pairs import place
+from statedict.summarizing import SUMMARIZE
 from statedict.tree.layouts import quantized_codes
 
 if TYPE_CHECKING:
@@ -197,8 +199,6 @@ def _decode(sides: dict[int, Sides], found: list[Compared | None], tolerance: To
 
 def _with_norms(sides: dict[int, Sides], found: list[Compared | None], run: Any) -> None:
     """Add the squares of what stayed the same in tensors that changed in part: these are read once more."""
-    from statedict import kernels
-
     jobs: dict[int, engine.Job[Any]] = {}
     for at, each in sides.items():
         known = found[at]
@@ -206,7 +206,7 @@ def _with_norms(sides: dict[int, Sides], found: list[Compared | None], run: Any)
             difference = known.difference
             if 0 < difference.same < difference.count and difference.squares:
                 first = each.first if each.encoded is None else engine.row(each.encoded[0])
-                jobs[at] = engine.Job(first, kernels.summarize, kernels.merge)
+                jobs[at] = engine.Job(first, SUMMARIZE, Summary.merge)
     for at, summary in zip(jobs, run(list(jobs.values())), strict=True):
         known = found[at]
         if known is not None and known.difference is not None:

@@ -58,7 +58,7 @@ def extract_lora(
         raise StatedictError(f"an adapter cannot have the rank {rank}; expected 1 or more")
     with collector.paused():
         first, second = flatten(base), flatten(tuned)
-        check_agreement([first, second], based=True)
+        check_agreement([first, second], based=True, doing="compared")
         wanted = matching(list(first.tensors), patterns) if patterns else set(first.tensors)
         extraction = _Extraction(rank, seed, _transposed_kinds(base))
         aliases = first.aliases()

@@ -14,9 +14,10 @@ from statedict.ops.match.fusing import (
     stacks,
     whole_of,
 )  # fmt: skip
+from statedict.ops.match.lists import lists_of
 from statedict.ops.match.pairing import best_pairs
 from statedict.ops.match.scoring import Context, Way, clear_score, ranks, ways
-from statedict.ops.match.units import Unit, count, lists_of
+from statedict.ops.match.units import Unit, count
 from statedict.ops.recipes import Recipe
 
 _CLEAR = 0.3
@@ -256,7 +257,7 @@ def _with_turns(found: Found, turns: Sequence[int], *, known: bool) -> Found:
 def _one(source: Unit, target: Unit, role: str, how: Way) -> Iterable[tuple[str, Recipe]]:
     """The recipes of one tensor, or of each of a list whose stack the source has."""
     shape = target.shapes[role] if how.reshape else None
-    base = Recipe((source.locals[role],), transpose=how.transpose, shape=shape)
+    base = Recipe((source.locals[role],), transpose=how.transpose, shape=shape, permute=how.permute)
     if target.stacked:
         for at, member in enumerate(target.members):
             yield member.locals[role], base._replace(member=at, shape=member.shapes[role] if shape else None)

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from statedict.ops.match.units import Listed, Parts, Unit
+from statedict.ops.match.lists import Listed
+from statedict.ops.match.units import Parts, Unit
 from statedict.ops.recipes import Part, Recipe, Shape
 
 _SETS = (("q", "k", "v"), ("k", "v"), ("gate", "up"), ("up", "gate"))

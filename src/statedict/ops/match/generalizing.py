@@ -1,7 +1,6 @@
 """From how each tensor is made to few rules that say so of all: numbers become groups, what follows a rename a star."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -42,10 +41,12 @@ def rules_of(recipes: Mapping[str, Recipe], names: Iterable[str], shapes: Callab
     }
     examples = list(_examples(told))
     groups = list(_alike(examples))
-    owners = Counter(template(group[0].rule.sources[0]) for group in groups)
+    alike: dict[str, list[list[_Example]]] = {}
+    for group in groups:
+        alike.setdefault(template(group[0].rule.sources[0]), []).append(group)
     rules: list[MakeRule] = []
     for group in groups:
-        rules += _numbered(group, alone=owners[template(group[0].rule.sources[0])] == 1)
+        rules += _numbered(group, alone=_is_alone(group, alike[template(group[0].rule.sources[0])]))
     every = set(names)
     rules = _widened(_starred(rules, every), every - {name for each in examples for name in each.rule.sources})
     ordered = sorted(every)
@@ -82,7 +83,7 @@ def _of_one(base: Recipe, made: Sequence[tuple[str, Recipe]], unstacked: int) ->
     stacked = len(base.sources) // base.joined if base.stack else 0
     plain = MakeRule(
         joined, (), transpose=base.transpose, dim=base.dim, heads=base.heads, shape=base.shape,
-        stack=base.stack, unstack=unstacked > 0, rotary=base.rotary,
+        stack=base.stack, unstack=unstacked > 0, rotary=base.rotary, permute=base.permute,
     )  # fmt: skip
     parts = {recipe.part.at: (target, recipe.part) for target, recipe in made if recipe.part is not None}
     if parts:
@@ -102,6 +103,15 @@ def _alike(examples: Iterable[_Example]) -> Iterator[list[_Example]]:
         key = (tuple(map(template, each.names)), replace(each.rule, sources=(), targets=()))
         groups.setdefault(key, []).append(each)
     yield from groups.values()
+
+
+def _is_alone(group: Sequence[_Example], others: Iterable[Sequence[_Example]]) -> bool:
+    """Whether a pattern with groups where these examples differ fits no source of the `others`."""
+    rows = [_numbers(each.rule.sources[0]) for each in group]
+    same = [at for at, value in enumerate(rows[0]) if all(row[at] == value for row in rows)]
+    mine = tuple(rows[0][at] for at in same)
+    theirs = (_numbers(each.rule.sources[0]) for other in others if other is not group for each in other)
+    return all(tuple(row[at] for at in same) != mine for row in theirs)
 
 
 def _numbered(group: Sequence[_Example], *, alone: bool) -> list[MakeRule]:

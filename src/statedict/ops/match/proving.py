@@ -12,7 +12,7 @@ from statedict.ops.match.contents import Content, Contents, contents, equal, has
 from statedict.ops.match.findings import Found
 from statedict.ops.match.fusing import joint
 from statedict.ops.match.generalizing import template
-from statedict.ops.match.scoring import way
+from statedict.ops.match.scoring import kernel_orders, way
 from statedict.ops.match.words import meaning
 from statedict.ops.recipes import Part, Recipe, Shape, made
 from statedict.tree.indexing import view
@@ -162,9 +162,11 @@ class _Search:
             given = self._ours[source].shape or ()
             how = way(given, shape)
             if how is not None:
-                yield Recipe((source,), transpose=how.transpose, shape=shape if how.reshape else None)
+                reshaped = shape if how.reshape else None
+                yield Recipe((source,), transpose=how.transpose, shape=reshaped, permute=how.permute)
             if len(shape) > 1 and given == shape and shape[-1] == shape[-2]:
                 yield Recipe((source,), transpose=True)
+            yield from (Recipe((source,), permute=order) for order in kernel_orders(given, shape))
             if how is None:
                 yield Recipe((source,), shape=shape)
             elif given == shape and shape:

@@ -4,14 +4,18 @@ from collections.abc import Iterable, Sequence
 
 from statedict.ops.match.findings import Found, Outcome, Settings
 from statedict.ops.match.flat import Flat
+from statedict.ops.match.lists import Listed, Row, lists_of, rows_of
 from statedict.ops.match.pairing import best_pairs
 from statedict.ops.match.scoring import alike
-from statedict.ops.match.units import Listed, Unit, count, lists_of
+from statedict.ops.match.units import Unit, count
 
 _NEAR = 0.03
 """How much the sizes of two items may differ, as a share: by buffers that one side does not store."""
 _NAMED = 0.3
 _OTHER_LENGTH = -1.0
+_IN_A_ROW = 0.9
+_TELLING_SIZES = 4
+"""How many different sizes tell where in a longer list a shorter one lies, at least."""
 
 
 def match_units(sources: Sequence[Unit], targets: Sequence[Unit], settings: Settings) -> Outcome:
@@ -20,7 +24,8 @@ def match_units(sources: Sequence[Unit], targets: Sequence[Unit], settings: Sett
     sources, targets = list(sources), list(targets)
     count(sources)
     count(targets)
-    for source, target in _paired_lists(lists_of(sources), lists_of(targets), settings):
+    ours, theirs = (_lists(units) for units in (sources, targets))
+    for source, target in _paired_lists(ours, theirs, settings):
         pairs = _pairs(source, target)
         items = [source.items[one] for one, _ in pairs] + [target.items[other] for _, other in pairs]
         taken = {id(unit) for units in items for unit in units}
@@ -33,6 +38,11 @@ def match_units(sources: Sequence[Unit], targets: Sequence[Unit], settings: Sett
     count(targets)
     Flat(sources, targets, settings, outcome).solve()
     return outcome
+
+
+def _lists(units: Sequence[Unit]) -> list[Listed]:
+    """The lists of a scope, and the rows that lists in lists make."""
+    return [*lists_of(units), *rows_of(units)]
 
 
 def _paired_lists(
@@ -72,7 +82,9 @@ def _places(lists: Sequence[Listed]) -> list[tuple[int, int]]:
 
 def _same_size(source: Listed, target: Listed) -> float | None:
     """1 where all items are of one size, less where nearly; None where they are not."""
-    if len(source.items) != len(target.items):
+    if len(source.items) != len(target.items) or isinstance(source, Row) or isinstance(target, Row):
+        if _run(source, target) is not None:
+            return _IN_A_ROW
         return _OTHER_LENGTH if _same_begin(source, target) else None
     if source.numels == target.numels:
         return 1.0
@@ -80,8 +92,24 @@ def _same_size(source: Listed, target: Listed) -> float | None:
     return 0.5 if all(abs(one - other) <= _NEAR * max(one, other) for one, other in pairs) else None
 
 
+def _run(source: Listed, target: Listed) -> int | None:
+    """From which item of the longer on the items of the shorter have the sizes of its own; None: nowhere, or often.
+
+    One has a row of modules where the other has it in stages, or has what comes before and after in the same list.
+    """
+    if isinstance(source, Row) == isinstance(target, Row):
+        return None
+    few, many = sorted((source.numels, target.numels), key=len)
+    if len(set(few)) < _TELLING_SIZES:
+        return None
+    found = [at for at in range(len(many) - len(few) + 1) if many[at : at + len(few)] == few]
+    return found[0] if len(found) == 1 else None
+
+
 def _same_begin(source: Listed, target: Listed) -> bool:
     """Whether lists of other lengths, of several modules each, have items of one size under the same numbers."""
+    if isinstance(source, Row) or isinstance(target, Row):
+        return False
     ours, theirs = (dict(zip(each.numbers, each.numels, strict=True)) for each in (source, target))
     both = ours.keys() & theirs.keys()
     alike_names = alike(source.words, target.words) > _NAMED or source.path == target.path
@@ -91,6 +119,10 @@ def _same_begin(source: Listed, target: Listed) -> bool:
 
 def _pairs(source: Listed, target: Listed) -> list[tuple[int, int]]:
     """Which items are the same: in their order, or by number where one side has more."""
+    if (first := _run(source, target)) is not None:
+        fewer = min(len(source.items), len(target.items))
+        cuts = (each.numbers[first:][:fewer] if len(each.items) > fewer else each.numbers for each in (source, target))
+        return list(zip(*cuts, strict=True))
     if len(source.items) == len(target.items):
         return list(zip(source.numbers, target.numbers, strict=True))
     return [(number, number) for number in source.numbers if number in target.items]

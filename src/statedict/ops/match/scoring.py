@@ -2,18 +2,22 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from statedict.ops.match.units import Parts, Unit
-from statedict.ops.match.words import contradict, weight_of
+from statedict.ops.match.words import Number, contradict, is_short_for, weight_of
 from statedict.ops.recipes import Shape
 
 EXACT = 3.0
 _CONTRADICTED = -2.0
 _LAST = 2.0
 _MISCOUNTED = -1.0
+_SHORTENED = 0.7
+"""What it counts that a word is the begin of another, where the same word counts 1."""
 _MATRIX = 2
+_KERNEL = 3
+_BRANCHES = frozenset({"downsample"})
 Weight = Callable[[str], float]
 """How much a word tells."""
 
@@ -23,10 +27,12 @@ class Way(NamedTuple):
 
     transpose: bool = False
     reshape: bool = False
+    permute: Shape = ()
+    """The order of a kernel's dimensions, of one that other libraries have otherwise."""
 
     @property
     def cost(self) -> float:
-        return 0.3 * self.transpose + 0.15 * self.reshape
+        return 0.3 * (self.transpose or bool(self.permute)) + 0.15 * self.reshape
 
 
 AS_IT_IS = Way()
@@ -38,12 +44,39 @@ def way(source: Shape, target: Shape) -> Way | None:
         return AS_IT_IS
     if len(source) >= _MATRIX and (*source[:-2], source[-1], source[-2]) == target:
         return Way(transpose=True)
+    if len(squeezed(source)) > 1 and (orders := kernel_orders(source, target)):
+        return Way(permute=orders[0])
     if squeezed(source) == squeezed(target):
         return Way(reshape=True)
     flat = min(len(source), len(target)) == _MATRIX < max(len(source), len(target))
     if flat and source[0] == target[0] and math.prod(source) == math.prod(target):
         return Way(reshape=True)
     return None
+
+
+def kernel_orders(source: Shape, target: Shape) -> list[Shape]:
+    """The orders in which a kernel's dimensions may be put to be as another library has it, the likeliest first.
+
+    PyTorch has outputs, inputs and then places, Keras and Flax places first and outputs last, or, of kernels that go
+    over each channel alone, inputs before their multiples; and places may be the other way round. Most kernels are as
+    wide as high.
+    """
+    many = len(source)
+    if many < _KERNEL or len(target) != many:
+        return []
+    first, last = tuple(range(many - 2)), tuple(range(2, many))
+    orders: list[tuple[Shape, Shape]] = [
+        ((many - 1, many - 2, *first), first), ((*last, 1, 0), last), ((many - 2, many - 1, *first), first),
+        ((*last, 0, 1), last), (tuple(reversed(range(many))), ()),
+    ]  # fmt: skip
+    fitting = [each for each in orders if tuple(source[axis] for axis in each[0]) == target]
+    fitting.sort(key=lambda each: _unlikeliness([source[axis] for axis in each[1]]))
+    return [order for order, _ in fitting]
+
+
+def _unlikeliness(places: Sequence[int]) -> tuple[bool, int]:
+    """What is more for the sizes of a kernel that are less likely: not as wide as high, and large."""
+    return len(set(places)) != 1, math.prod(places)
 
 
 def squeezed(shape: Shape) -> Shape:
@@ -71,6 +104,10 @@ class Context:
     def __init__(self, sources: Sequence[Unit], targets: Sequence[Unit]) -> None:
         self._often = Counter(word for unit in (*sources, *targets) for said in unit.words for word in set(said))
         self._all = max(1, len(sources) + len(targets))
+        ours, theirs = _around(sources), _around(targets)
+        both = {each for held in ours.values() for each in held} & {each for held in theirs.values() for each in held}
+        self._around = {at: held & both for at, held in (ours | theirs).items()}
+        """Of each layer what the modules hold that it is in, of those that both sides have."""
         self.renamed: Counter[tuple[Parts, Parts]] = Counter()
         """How often parts of a source's name became those of its target's."""
 
@@ -100,11 +137,16 @@ class Context:
         ours, theirs = list(source.numbers.values()), list(target.numbers.values())
         if not ours or not theirs:
             return 0.0
-        same = sum(one.is_as(other) for one, other in zip(reversed(ours), reversed(theirs), strict=False))
-        few = min(len(ours), len(theirs))
         if _miscounted(source, target):
             return _MISCOUNTED
-        return 0.4 * (2 * same - few) / few
+        said = [one.is_as(other) for one, other in _counterparts(ours, theirs)]
+        return 0.4 * (2 * sum(said) - len(said)) / len(said) if said else 0.0
+
+    def places(self, source: Unit, target: Unit) -> float:
+        """From 0 to 1 how many of the modules that two layers are in hold layers of the same shapes."""
+        ours, theirs = (self._around.get(id(unit), _NOWHERE) for unit in (source, target))
+        both = ours | theirs
+        return len(ours & theirs) / len(both) if both else 0.0
 
     def was_renamed(self, source: Unit, target: Unit) -> float:
         """From 0 to 1 how much of what is different in the names was so before."""
@@ -117,6 +159,36 @@ class Context:
             known = sum(self.renamed[(one,), (other,)] > 0 for one, other in changed)
             return known / len(changed) if changed else 1.0
         return 0.5 if self.renamed[source.parts[:-1], target.parts[:-1]] > 0 else 0.0
+
+
+_NOWHERE: frozenset[object] = frozenset()
+
+
+def _around(units: Sequence[Unit]) -> dict[int, frozenset[object]]:
+    """Of each layer, by `id`, what the modules hold that it is in, but for one that holds all."""
+    inside: dict[Parts, list[Unit]] = {}
+    for unit in units:
+        for depth in range(1, len(unit.parts)):
+            inside.setdefault(unit.parts[:depth], []).append(unit)
+    held = {
+        path: tuple(sorted(tuple(sorted(unit.shapes.items())) for unit in group))
+        for path, group in inside.items()
+        if 1 < len(group) < len(units)
+    }
+    return {
+        id(unit): frozenset(held[path] for depth in range(1, len(unit.parts)) if (path := unit.parts[:depth]) in held)
+        for unit in units
+    }
+
+
+def _counterparts(ours: Sequence[Number], theirs: Sequence[Number]) -> Iterator[tuple[Number, Number]]:
+    """Numbers of two names that count the same, from the end on, in their order."""
+    at = len(theirs)
+    for one in reversed(ours):
+        found = next((place for place in reversed(range(at)) if one.is_comparable(theirs[place])), None)
+        if found is not None:
+            at = found
+            yield one, theirs[at]
 
 
 def _miscounted(source: Unit, target: Unit) -> bool:
@@ -142,8 +214,14 @@ def alike(one: Sequence[Sequence[str]], other: Sequence[Sequence[str]], weight: 
     if not total:
         return 0.0
     common = sum(min(value, second[word]) for word, value in first.items() if word in second)
-    same = 2 * common / total
+    same = 2 * (common + _SHORTENED * _shortened(first, second)) / total
     return same + (_CONTRADICTED if contradict(first, second) else 0.0)
+
+
+def _shortened(first: Mapping[str, float], second: Mapping[str, float]) -> float:
+    """What those words weigh that one name has in full, and the other shortened."""
+    ours, theirs = first.keys() - second.keys(), second.keys() - first.keys()
+    return sum(min(first[one], second[other]) for one in ours for other in theirs if is_short_for(one, other))
 
 
 def _weighed(said: Sequence[Sequence[str]], weight: Weight) -> dict[str, float]:
@@ -161,6 +239,7 @@ def clear_score(context: Context, source: Unit, target: Unit, how: dict[str, Way
     if source.parts == target.parts and len(how) == len(source.shapes) == len(target.shapes):
         return EXACT + 1.5 * all(each == AS_IT_IS for each in how.values())
     score = 1.5 * context.names(source, target) + 0.8 * context.was_renamed(source, target)
+    score += 0.8 * context.places(source, target)
     return score - max(each.cost for each in how.values()) - 0.3 * len(set(source.shapes) ^ set(target.shapes))
 
 
@@ -171,9 +250,11 @@ class Rank(NamedTuple):
     of: int
     told: bool = False
     """Whether names tell, and not the order of the checkpoint alone."""
+    beside: int = 0
+    """How many of these are in a branch beside the others, by their names."""
 
     def is_as(self, other: "Rank") -> bool:
-        return (self.at, self.of) == (other.at, other.of)
+        return (self.at, self.of, self.beside) == (other.at, other.of, other.beside)
 
 
 def ranks(units: Iterable[Unit]) -> dict[int, Rank]:
@@ -185,11 +266,17 @@ def ranks(units: Iterable[Unit]) -> dict[int, Rank]:
     return {at: rank for group in groups.values() for at, rank in _ranked(group)}
 
 
+def is_beside(unit: Unit) -> bool:
+    """Whether its name says that it is in a branch beside the others, which some define before them and some behind."""
+    return any(word in _BRANCHES for said in unit.words for word in said)
+
+
 def _ranked(group: list[Unit]) -> Iterator[tuple[int, Rank]]:
     said = {id(unit): ordinal(unit) for unit in group}
     told = None not in said.values() and len(set(said.values())) == len(group)
     ordered = sorted(group, key=lambda unit: (said[id(unit)] or 0.0 if told else 0.0, unit.place))
-    yield from ((id(unit), Rank(at, len(group), told)) for at, unit in enumerate(ordered))
+    beside = sum(map(is_beside, group))
+    yield from ((id(unit), Rank(at, len(group), told, beside)) for at, unit in enumerate(ordered))
 
 
 _ORDINALS = (

@@ -1,7 +1,6 @@
 """What is matched: the tensors of one layer together, since a weight and its bias go the same way."""
 
 import math
-import re
 from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 
@@ -11,10 +10,12 @@ from statedict.ops.match.words import Number, meaning, number_in, role_of
 from statedict.ops.recipes import Shape
 
 Parts = tuple[str, ...]
-_NUMBERED = re.compile(r"(\D+|.*\D)(\d{1,9})", re.ASCII | re.DOTALL)
 _MASK = 4
 _BESIDE = frozenset({"w1", "w12", "w3"})
 _COUNTING = frozenset({"int64", "int32", "int16"})
+_KERNELS = ("weight", "kernel")
+_LETTERS = tuple("abcdefgh")
+_FEWEST_LETTERS = 3
 
 
 class Unit:
@@ -100,9 +101,9 @@ def units_of(tensors: Mapping[str, TensorInfo]) -> list[Unit]:
     """The layers of a checkpoint in its order. Causal masks, which no one trains, are left out."""
     found: dict[tuple[Parts, str], Unit] = {}
     for name, info in tensors.items():
-        if info.shape is None or is_mask(info.shape):
-            continue
         *path, local = name.split(".")
+        if info.shape is None or (is_mask(info.shape) and local not in _KERNELS):
+            continue
         stem, role = role_of(local)
         parts = (*path, stem) if stem else tuple(path)
         unit = found.get((parts, ""))
@@ -153,82 +154,27 @@ def is_alphabetical(names: Iterable[str]) -> bool:
 
 
 def count(units: Iterable[Unit]) -> None:
-    """Note what the numbers in the names of these, which are in one scope, count."""
+    """Note what the numbers in the names of these, which are in one scope, count; `a`, `b` and `c` count as numbers."""
     units = list(units)
     seen: dict[tuple[Parts, str], set[int]] = {}
+    letters: dict[Parts, set[str]] = {}
     for unit in units:
         for at, part in enumerate(unit.parts):
             if (found := number_in(part)) is not None:
                 seen.setdefault((unit.parts[:at], found[0]), set()).add(found[1])
+            elif part in _LETTERS:
+                letters.setdefault(unit.parts[:at], set()).add(part)
     ranks = {key: {value: rank for rank, value in enumerate(sorted(values))} for key, values in seen.items()}
     for unit in units:
         unit.numbers = {}
         for at, part in enumerate(unit.parts):
             if (found := number_in(part)) is not None:
                 rank = ranks[unit.parts[:at], found[0]]
-                unit.numbers[at] = Number(found[1], rank[found[1]], len(rank))
+                unit.numbers[at] = Number(found[1], rank[found[1]], len(rank), found[0])
+            elif part in _LETTERS and _is_counting(beside := letters[unit.parts[:at]]):
+                unit.numbers[at] = Number(1 + _LETTERS.index(part), _LETTERS.index(part), len(beside), "letter")
 
 
-class Listed:
-    """A list of modules: those that are named by numbers, by these; or by a word with numbers at its end."""
-
-    def __init__(self, path: Parts, stem: str = "") -> None:
-        self.path = path
-        self.stem = stem
-        self.items: dict[int, list[Unit]] = {}
-
-    def __repr__(self) -> str:
-        return f"Listed({'.'.join((*self.path, self.stem))}, {len(self.items)})"
-
-    @cached_property
-    def numbers(self) -> list[int]:
-        return sorted(self.items)
-
-    @cached_property
-    def numels(self) -> list[int]:
-        return [sum(unit.numel for unit in self.items[number]) for number in self.numbers]
-
-    @property
-    def place(self) -> int:
-        return min(unit.place for units in self.items.values() for unit in units)
-
-    @property
-    def depth(self) -> int:
-        """How many parts the name of an item has."""
-        return len(self.path) + 1
-
-    @cached_property
-    def words(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(meaning(part) for part in (*self.path, self.stem) if part)
-
-    def head(self, number: int) -> str:
-        """What stands before the names in an item."""
-        return ".".join((*self.path, f"{self.stem}{number}", ""))
-
-    def signature(self, number: int) -> tuple[object, ...]:
-        """What an item is like: the names in it, and the shapes."""
-        return tuple((unit.parts[self.depth :], tuple(unit.shapes.items())) for unit in self.items[number])
-
-
-def lists_of(units: Iterable[Unit]) -> list[Listed]:
-    """The lists in a scope, outer ones first."""
-    found: dict[tuple[Parts, str], Listed] = {}
-    for unit in units:
-        for at, part in enumerate(unit.parts):
-            stem = "" if is_number(part) else _stem(part)
-            if stem is not None:
-                held = found.setdefault((unit.parts[:at], stem), Listed(unit.parts[:at], stem))
-                held.items.setdefault(int(part[len(stem) :]), []).append(unit)
-    lists = (each for each in found.values() if not each.stem or _is_list(each))
-    return sorted(lists, key=lambda each: (len(each.path), each.place))
-
-
-def _stem(part: str) -> str | None:
-    """What stands before the number at the end of a part, where it is written as `Listed.head` writes it."""
-    found = _NUMBERED.fullmatch(part)
-    return found[1] if found is not None and is_number(found[2]) else None
-
-
-def _is_list(listed: Listed) -> bool:
-    """Whether what a word with numbers names are modules of several layers each, not `conv1` and `conv2`."""
-    return len(listed.items) > 1 and all(len(units) > 1 for units in listed.items.values())
+def _is_counting(letters: set[str]) -> bool:
+    """Whether letters are the first ones of the alphabet, and enough of them."""
+    return len(letters) >= _FEWEST_LETTERS and letters == set(_LETTERS[: len(letters)])

@@ -109,6 +109,8 @@ _TELLING = (
 """Words of which two tensors that are the same cannot have different ones."""
 _WEIGHTY = _TELLING[0] | _TELLING[1] | _TELLING[2]
 _SLIGHT = 0.25
+_FEWEST_LETTERS = 3
+_KNOWN = frozenset(word for said in (*_MEANINGS.values(), *_PHRASES.values()) for word in said.split())
 
 
 class Number(NamedTuple):
@@ -117,10 +119,19 @@ class Number(NamedTuple):
     value: int
     rank: int
     of: int
+    stem: str = ""
+    """What stands before it: `norm` in `norm1`."""
 
     def is_as(self, other: "Number") -> bool:
         """Whether both count the same: by rank where as many are beside them, so that counting from 1 is as from 0."""
         return self.rank == other.rank if self.of == other.of else self.value == other.value
+
+    def is_comparable(self, other: "Number") -> bool:
+        """Whether both count the same: as many, or what is called alike; a place in a row is no `norm1`.
+
+        Where there is but one, it tells nothing.
+        """
+        return max(self.of, other.of) > 1 and (self.of == other.of or meaning(self.stem) == meaning(other.stem))
 
 
 @cache
@@ -147,6 +158,12 @@ def weight_of(word: str) -> float:
     if word.startswith("~"):
         return _SLIGHT
     return 2.0 if word in _WEIGHTY else 1.0
+
+
+def is_short_for(one: str, other: str) -> bool:
+    """Whether one word is the begin of another: `dist` of `distillation`. Of words with a meaning none is."""
+    few, many = sorted((one, other), key=len)
+    return len(few) >= _FEWEST_LETTERS and many.startswith(few) and not {few, many} & _KNOWN
 
 
 def contradict(one: Iterable[str], other: Iterable[str]) -> bool:

@@ -8,14 +8,14 @@ from statedict.index import Index, shown
 _MOST_NAMED = 3
 
 
-def check_agreement(indexes: Sequence[Index], *, based: bool) -> None:
+def check_agreement(indexes: Sequence[Index], *, based: bool, doing: str = "merged") -> None:
     """Raise StatedictError, which lists names, where indexes differ in names or shapes; the first may be a base."""
     first, *others = indexes
     called = "the base" if based else "model 1"
     for number, other in enumerate(others, 1 if based else 2):
         said = _differences(first, other, called, f"model {number}")
         if said:
-            raise StatedictError(f"the models cannot be merged: {'; '.join(said)}; rename, drop or slice those first")
+            raise StatedictError(f"the models cannot be {doing}: {'; '.join(said)}; rename, drop or slice those first")
 
 
 def _differences(left: Index, right: Index, first: str, second: str) -> list[str]:

@@ -1,15 +1,18 @@
 """Which tensors are pruned: weights that patterns fit, without those that are protected unless you say otherwise."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from statedict.errors import StatedictError
+from statedict.errors import PatternError, StatedictError
 from statedict.ops.families import Family, family
 from statedict.ops.groups import named_once
-from statedict.ops.patterns import matching
+from statedict.ops.patterns import matching, suggestion
 from statedict.ops.prune.amounts import Amount, checked
 from statedict.ops.prune.methods import Method, unfitness
-from statedict.ops.select import NamedTensor
+from statedict.ops.select import NamedTensor, named_tensors
+
+if TYPE_CHECKING:
+    from statedict.tree.module import Module
 
 Protected = Literal["norms", "biases", "embeddings", "first", "last"]
 PROTECTED: tuple[Protected, ...] = get_args(Protected)
@@ -64,6 +67,28 @@ def choose(
     if not any(shares):
         raise StatedictError(_nothing(left_out))
     return Chosen([(taken, share) for taken, (_, share) in zip(shares, by_pattern, strict=True) if taken], left_out)
+
+
+def chosen_by_masks(
+    entries: Iterable[NamedTensor], patterns: Sequence[str], masks: "Module", modules: Callable[[], Iterable[str]]
+) -> Chosen:
+    """The tensors that masks have the names of. Raises StatedictError for a mask of no tensor, or of another shape."""
+    by_name = {entry.name: entry for entry in entries}
+    known = frozenset(modules())
+    wanted = matching(list(by_name), patterns, lambda: known) if patterns else set(by_name)
+    found: dict[int, NamedTensor] = {}
+    for mask in named_tensors(masks):
+        entry = by_name.get(mask.name)
+        if entry is None:
+            raise StatedictError(f"the mask `{mask.name}` fits no tensor of that name{suggestion(mask.name, by_name)}")
+        if entry.tensor.shape != mask.tensor.shape:
+            shapes = [list(each.tensor.shape or ()) for each in (mask, entry)]
+            raise StatedictError(f"the mask `{mask.name}` has the shape {shapes[0]}, but the tensor {shapes[1]}")
+        if entry.name in wanted:
+            found.setdefault(id(entry.tensor), entry)
+    if not found:
+        raise PatternError("no mask is left for the names that were chosen; leave the patterns out")
+    return Chosen([(list(found.values()), 0.0)], {})
 
 
 def _words(protect: Iterable[Protected]) -> set[str]:

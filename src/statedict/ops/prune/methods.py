@@ -19,10 +19,15 @@ class Method(NamedTuple):
     """One way to prune."""
 
     name: str
-    """One of `METHODS`, or "n:m"."""
+    """One of `METHODS`, "n:m", or "mask", which others tell."""
     n: int = 0
     """How many of `m` neighbours are kept."""
     m: int = 0
+
+    @property
+    def said(self) -> str:
+        """How it is written."""
+        return f"{self.n}:{self.m}" if self.name == "n:m" else self.name
 
     def dimension(self, kind: str | None, ndim: int) -> int:
         """Along which dimension of a weight its slices are counted, or its neighbours: those of N:M are inputs."""

@@ -1,7 +1,8 @@
 """`prune`: a tree in which exactly so many weights are zero, chosen in one or two passes when it is read or saved."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,17 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from statedict import collector
 from statedict._version import __version__
 from statedict.engine import Progress
-from statedict.errors import PatternError, StatedictError
+from statedict.errors import StatedictError
 from statedict.index import Index
-from statedict.ops.patterns import matching, suggestion
 from statedict.ops.prune.amounts import Amount
-from statedict.ops.prune.choosing import PROTECTED, Chosen, Protected, choose
+from statedict.ops.prune.choosing import PROTECTED, Protected, choose, chosen_by_masks
 from statedict.ops.prune.kept import Kept
 from statedict.ops.prune.masking import pruned_info
 from statedict.ops.prune.planning import Planner
 from statedict.ops.prune.ranking import Watch
 from statedict.ops.prune.ways import NORMS, Way, way_of
-from statedict.ops.select import NamedTensor, named_modules, named_tensors
+from statedict.ops.select import named_modules, named_tensors
 from statedict.tree.build import build
 from statedict.tree.flat import flatten
 
@@ -45,16 +45,16 @@ class Pruning:
     kept: Sequence[Kept]
     watch: Watch
 
-    def find(self, progress: Progress | None = None) -> None:
-        """Do the passes now that find what stays, which else the first read or save does."""
+    def find(self, progress: Progress | None = None, executor: Executor | None = None) -> None:
+        """Do the passes now that find what stays, which else the first read or save does, by threads or an executor."""
         import numpy as np
 
-        self.watch.progress = progress
+        self.watch.progress, self.watch.executor = progress, executor
         try:
             for each in self.kept:
                 each.keeps(np.empty(0, np.float32), 0)
         finally:
-            self.watch.progress = None
+            self.watch.progress, self.watch.executor = None, None
 
 
 def prune(
@@ -109,7 +109,7 @@ def pruning(
     flat, entries = flatten(model), list(named_tensors(model))
     known = cache(lambda: {name for name, *_ in named_modules(model)})
     if masks is not None:
-        chosen = _by_masks(entries, patterns, masks, known)
+        chosen = chosen_by_masks(entries, patterns, masks, known)
     else:
         chosen = choose(entries, patterns, 0.0 if amount is None else amount, protect, known)
     planner = Planner(way, norm, seed, flat.tensors, entries, masks)
@@ -141,30 +141,6 @@ def _check_use(method: str, way: Way, amount: object, scope: str, norm: str, mas
         raise StatedictError(f"`{method}` {says}")
     if norm == "batchnorm" and way.name != "channels":
         raise StatedictError(f"`{method}` has no norm `batchnorm`, which ranks channels; expected l1 or l2")
-
-
-def _by_masks(
-    entries: Sequence[NamedTensor],
-    patterns: Sequence[str],
-    masks: "Module",
-    known: Callable[[], set[str]],
-) -> Chosen:
-    """The tensors that masks have the names of. Raises StatedictError for a mask of no tensor, or of another shape."""
-    by_name = {entry.name: entry for entry in entries}
-    wanted = matching(list(by_name), patterns, known) if patterns else set(by_name)
-    found: dict[int, NamedTensor] = {}
-    for mask in named_tensors(masks):
-        entry = by_name.get(mask.name)
-        if entry is None:
-            raise StatedictError(f"the mask `{mask.name}` fits no tensor of that name{suggestion(mask.name, by_name)}")
-        if entry.tensor.shape != mask.tensor.shape:
-            shapes = [list(each.tensor.shape or ()) for each in (mask, entry)]
-            raise StatedictError(f"the mask `{mask.name}` has the shape {shapes[0]}, but the tensor {shapes[1]}")
-        if entry.name in wanted:
-            found.setdefault(id(entry.tensor), entry)
-    if not found:
-        raise PatternError("no mask is left for the names that were chosen; leave the patterns out")
-    return Chosen([(list(found.values()), 0.0)], {})
 
 
 def _changed(flat: Index, made: Mapping[str, Kept], said: Mapping[str, Any]) -> "Module":

@@ -18,6 +18,8 @@ from statedict.ops.prune.kept import Kept
 from statedict.source import FileSource
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -37,10 +39,11 @@ class Named(NamedTuple):
 
 
 class Watch:
-    """Whom a pass over the tensors tells how far it is; nobody, unless asked."""
+    """Whom a pass over the tensors tells how far it is, nobody unless asked; and who does the work."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
+        self.executor: Executor | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Watch, ()
@@ -177,7 +180,7 @@ class _Counting:
 
     def _run(self, kernel: Callable[..., Any], merge: Any, finish: Callable[[int], Callable[[Any], None]]) -> None:
         jobs = [Job(each.info, kernel, merge, finish(at)) for at, each in enumerate(self._row)]
-        engine.run(jobs, progress=self._watch.progress)
+        engine.run(jobs, progress=self._watch.progress, executor=self._watch.executor)
 
     def _refuse_nan(self, suspects: Sequence[int]) -> None:
         """Infinity has the first bits that NaN has."""

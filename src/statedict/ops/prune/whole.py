@@ -110,7 +110,7 @@ def chosen(parts: Sequence[Part], pruned: int, norm: Norm, watch: Watch) -> "lis
     jobs = [
         Job(each.ranked.info, _Sums(each.of_ranked, norm), partial(_added, count=each.units.count)) for each in parts
     ]
-    sums = engine.run(jobs, progress=watch.progress)
+    sums = engine.run(jobs, progress=watch.progress, executor=watch.executor)
     scores = [_score(each, total, norm) for each, total in zip(parts, sums, strict=True)]
     found = cut(
         [Named(each.ranked.name, info_of_array(score)) for each, score in zip(parts, scores, strict=True)], pruned

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from statedict import collector
 from statedict.errors import StatedictError
 from statedict.expressions.rounding import convert
 from statedict.expressions.taking import taken
+from statedict.extras import needed
 from statedict.index import Index, TensorInfo
 from statedict.ops.prune.amounts import Amount
 from statedict.ops.shrink.chain import NORMS, Segment, Step, followed
@@ -23,6 +24,8 @@ from statedict.tree.reading import info_of_array, read
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from statedict.interop.measuring import Measured
 
     Kept = NDArray[np.bool_]
 
@@ -50,11 +53,16 @@ class Shrunk:
     """Elements of all parameters before and after, tied ones once."""
     nbytes: tuple[int, int]
     """Bytes of all tensors before and after, tied ones once."""
+    work: "tuple[Measured, Measured] | None" = None
+    """Multiply-accumulates and seconds of a forward pass before and after, where an input size was given."""
 
     def __str__(self) -> str:
         lines = [f"{row.name} ({row.kind}): {row.before:,} to {row.after:,} channels" for row in self.layers]
         lines += [f"{name}: left as it is, {reason}" for name, reason in self.left_out.items()]
-        return "\n".join([*lines, "parameters: {:,} to {:,}".format(*self.parameters)])
+        lines.append("parameters: {:,} to {:,}".format(*self.parameters))
+        if self.work is not None:
+            lines.append("multiply-accumulates: {:,} to {:,}".format(*(each.macs for each in self.work)))
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         return str(self)
@@ -69,6 +77,7 @@ def shrink(
     scope: str = "tensor",
     dead: bool = False,
     chains: Sequence[str] = ("",),
+    input_size: Any = None,
 ) -> Shrunk:
     """A whole model with fewer channels, which computes what the old one does without them.
 
@@ -85,8 +94,12 @@ def shrink(
     and shift of the norms behind, are zero. What activations make of zero (0.5 of a Sigmoid) goes into the bias of the
     next layer. Tensors are read when they are needed: a tree of slices.
 
+    With `input_size`, such as (1, 3, 224, 224) with the batch, both models are built and run with zeros of that size,
+    and `work` says what they do; that needs PyTorch.
+
     Raises StatedictError for a tree that names no classes, for a root that is no Sequential, where no channel can go,
-    and where a channel is not nothing and the next layer's padding with zeros lets no bias stand for it.
+    and where a channel is not nothing and the next layer's padding with zeros lets no bias stand for it; and for an
+    input that the model does not take.
     """
     index = flatten(model)
     found = followed(index, chains)
@@ -109,7 +122,16 @@ def shrink(
     ]
     sizes = [_sizes(each) for each in (index, after)]
     parameters, nbytes = ((sizes[0][at], sizes[1][at]) for at in (0, 1))
-    return Shrunk(build(after), layers, found.left_out, parameters, nbytes)
+    small = build(after)
+    work = None if input_size is None else _work(model, small, input_size)
+    return Shrunk(small, layers, found.left_out, parameters, nbytes, work)
+
+
+def _work(before: Module, after: Module, input_size: Any) -> "tuple[Measured, Measured]":
+    needed("torch", "torch", "multiply-accumulates and speed are PyTorch's")
+    from statedict.interop.measuring import measured_file
+
+    return measured_file(before, input_size), measured_file(after, input_size)
 
 
 def _nothing(left_out: Mapping[str, str]) -> str:

@@ -102,9 +102,9 @@ def _group_norm(shapes: dict[str, Shape]) -> _Facts:
 
 
 def _batch_norm(shapes: dict[str, Shape]) -> _Facts:
-    features = next(shape[0] for shape in shapes.values() if shape)
+    sizes = [shape[0] for shape in shapes.values() if shape]
     return {
-        "num_features": features,
+        "num_features": sizes[0],
         "affine": "weight" in shapes,
         "track_running_stats": "running_mean" in shapes,
     }

@@ -15,7 +15,8 @@ from statedict.tree.infer.places import (
 from statedict.tree.infer.weights import bias_of
 
 _ACTIVATION = re.compile(r"prelu|^act|activation|^relu|nonlin")
-_GROUP = re.compile(r"group_?norm|^gn\d*$")
+_GROUP = re.compile(r"group_?norm|^gn\d*$|conv_norm_out$")
+"""The last is that of diffusion models before their last convolution."""
 _LAYER = re.compile(r"laye?r_?norm|(^|_)ln(\d|_|$)|^ln")
 _RMS = re.compile(r"rms")
 _BATCH = re.compile(r"^bn\d*$|batch_?norm")

@@ -70,21 +70,29 @@ def _entry(layer: Layer, name: str, written_dtype: Callable[[object], str]) -> s
     value = layer.get(name)
     shape = layer.shape(name)
     if shape is None:
-        return f"  ({name}): Object of type: {value.kind if isinstance(value, Opaque) else type(value).__name__}"
+        kind = value.kind if isinstance(value, Opaque) else type(value).__name__
+        if name in layer.children:
+            kind = (layer.children[name].class_name or "Module").rpartition(".")[2]
+        return f"  ({name}): Object of type: {kind}"
     role = "Tensor" if name in layer.attributes else "Parameter"
     dtype = written_dtype(getattr(value, "dtype", None))
     return f"  ({name}): {role} containing: [{dtype} of size {'x'.join(map(str, shape))}]"
 
 
 def _parameter_list(layer: Layer) -> str:
-    names = {name for name in (*layer.tensors, *layer.attributes) if name.isdecimal()}
+    names = {name for name in (*layer.tensors, *layer.attributes, *layer.children) if name.isdecimal()}
+    size = layer.get("_size")
+    if isinstance(size, int):  # since PyTorch 1.12: what is behind it was assigned by name
+        names &= {str(number) for number in range(min(size, len(names)))}
     return "\n".join(_entry(layer, name, _dtype) for name in sorted(names, key=lambda name: (len(name), name)))
 
 
 def _parameter_dict(layer: Layer) -> str:
     keys = layer.get("_keys")
     ordered = cast("dict[object, None]", keys) if isinstance(keys, dict) else layer.tensors
-    names = [name for name in ordered if isinstance(name, str) and layer.get(name) is not MISSING]
+    names = [
+        name for name in ordered if isinstance(name, str) and (name in layer.children or layer.get(name) is not MISSING)
+    ]
     return "\n".join(_entry(layer, name, _typename) for name in names)
 
 

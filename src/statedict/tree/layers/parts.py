@@ -119,13 +119,27 @@ def flag(path: str) -> Part:
 
 
 def has(path: str, label: str = "") -> Part:
-    """`path=True` or `path=False`: whether there is such a tensor, or it was registered as None."""
-    return lambda layer: f"{label or path}={layer.get(path) is not None}"
+    """`path=True` or `path=False`: whether there is such a tensor; nothing where it is not known of any."""
+
+    def part(layer: Layer) -> str | None:
+        value = _registered(layer, path)
+        return None if value is MISSING else f"{label or path}={value is not None}"
+
+    return part
 
 
 def unless_has(path: str) -> Part:
-    """`path=False` where the tensor was registered as None."""
-    return lambda layer: f"{path}=False" if layer.get(path) is None else None
+    """`path=False` where there is no such tensor."""
+    return lambda layer: f"{path}=False" if _registered(layer, path) is None else None
+
+
+def _registered(layer: Layer, path: str) -> object:
+    """The tensor of that name: None also where others are told and it is not, as TorchScript and exports leave it.
+
+    A parametrised one is in a child.
+    """
+    value = layer.get(path)
+    return None if value is MISSING and layer.tensors and "parametrizations" not in layer.children else value
 
 
 def shape_of(path: str) -> Part:
