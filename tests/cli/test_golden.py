@@ -26,6 +26,7 @@ CASES = {
     "help-shrink": ["shrink", "--help"],
     "help-merge": ["merge", "--help"],
     "help-extract-lora": ["extract-lora", "--help"],
+    "help-catalog": ["catalog", "--help"],
     "help-formats": ["formats", "--help"],
     "formats": ["formats"],
     "tree-train-json": ["tree", "train.ckpt", "--json"],
