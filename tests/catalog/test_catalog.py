@@ -112,7 +112,7 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path) -> None:
 
     with Catalog(db, create=True) as catalog:
         before = catalog.rows("SELECT count(*), count(DISTINCT path) FROM checkpoints")[0]
-        assert 0 < before[0] == before[1] <= zoo.files
+        assert before[0] == before[1] <= zoo.files  # each whole, and once
         found = add(catalog, [str(tmp_path / "models")])
         assert found.unchanged == before[0]
         assert catalog.rows("SELECT count(*), count(DISTINCT path) FROM checkpoints") == [(2000, 2000)]
