@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from statedict.cli.commands import COMMANDS, Commands, commands
-from tests.commands import Ran, process, run
+from tests.commands import Ran, on_terminal, process, run
 
 MORE = {
     "convert": ["out.safetensors"],
@@ -24,6 +24,7 @@ MORE = {
     "merge": ["good.safetensors", "out.safetensors"],
     "extract-lora": ["good.safetensors", "out"],
     "diff": ["good.safetensors"],
+    "report": ["-o", "out.html"],
 }
 """What commands need beside the file that they read first."""
 SAFETENSORS = b'{"a.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}'
@@ -239,6 +240,22 @@ def test_help_is_a_command_too(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     said = "statedict: there is no command `version`; did you mean `--version`? (see `statedict --help`)\n"
     assert run("version").err == said
     assert run("xyzzy").err == "statedict: there is no command `xyzzy` (see `statedict --help`)\n"
+
+
+def test_a_group_of_commands_alone_says_what_there_is(folder: Path) -> None:
+    assert run("catalog").out == run("catalog", "--help").out
+    assert (run("catalog").code, run("catalog").err) == (0, "")
+
+
+def test_an_option_without_its_value_leads_to_the_help_of_its_command(folder: Path) -> None:
+    ran = process("stats", "good.safetensors", "--plot", folder=folder)
+    assert ran.err == "statedict: Option '--plot' requires an argument (see `statedict stats --help`)\n"
+
+
+def test_on_a_narrow_terminal_formats_say_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_terminal(monkeypatch, 60)
+    first = run("formats").out.splitlines()[1]
+    assert first == "safetensors      read, write  safetensors, by any writer"
 
 
 def test_a_folder_that_is_only_a_dot_has_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

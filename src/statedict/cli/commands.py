@@ -87,8 +87,12 @@ class Commands(click.Group):
             code = super().main(*args, **extra)
         except click.Abort:
             fail("interrupted", _INTERRUPTED)
+        except click.exceptions.NoArgsIsHelpError as error:  # a group of commands, as `statedict` alone
+            print_text(f"{error.ctx.get_help() if error.ctx else error.format_message()}\n")
+            code = 0
         except click.UsageError as error:
-            command = error.ctx.command_path if error.ctx else "statedict"
+            called = next((f"statedict {name}" for name in sys.argv[1:2] if name in COMMANDS), "statedict")
+            command = error.ctx.command_path if error.ctx else called
             fail(f"{error.format_message().rstrip('.')} (see `{command} --help`)")
         except click.ClickException as error:
             fail(error.format_message())

@@ -5,7 +5,7 @@ from typing import Any
 
 from statedict.formats import FORMATS, Format
 from statedict.views.lines import Line
-from statedict.views.table import Column, table
+from statedict.views.table import WIDE, Column, table
 
 
 def formats_table(
@@ -19,6 +19,8 @@ def formats_table(
         Column("extra", [_needed(entry, is_installed) for entry in formats], "dtype"),
         Column("what it is", [_about(entry).replace("`", "") for entry in formats], shrinks=True),
     ]
+    if width is not None and width < WIDE:  # what it is tells more than what it is called, and what else there is
+        columns = [column for column in columns if column.title not in ("suffixes", "extra")]
     return table(columns, width)
 
 
