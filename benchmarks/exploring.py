@@ -146,12 +146,16 @@ def _tiles(browser: Any, file: Path, rounds: int) -> None:
         page = browser.new_page()
         page.goto(address)
         page.wait_for_selector("body[data-painted]")
+        page.evaluate(_TILES, [side])
+        before = processor(pid)
         for _ in range(rounds):
             slowest.append(max(page.evaluate(_TILES, [side])))
+        spent = (processor(pid) - before) / (4 * rounds)
         page.close()
         most = resident(pid, "VmHWM")
     print(f"a matrix of {4 * side * side / 1e9:.0f} GB:")
     print(f"  slowest tile            {statistics.median(slowest):.0f} ms (at most {max(slowest):.0f})")
+    print(f"  server's CPU time a tile {1000 * spent:.0f} ms")
     print(f"  server's memory         {most / 2**20:.0f} MiB at most")
 
 

@@ -22,6 +22,8 @@ _COARSE = 128
 """Pixels along each side of a picture for which stretches of rows are read."""
 _STRETCH = 1 << 22
 """Bytes that are read at once."""
+_BATCH = 1 << 17
+"""Elements that are put under their pixels at once, at least."""
 _SPARSE = 4
 """How many times the elements that are wanted are read rather than in one piece each."""
 
@@ -161,7 +163,7 @@ class _Reading:
         sums, counts = np.zeros(size), np.zeros(size)
         low, high = np.full(size, np.inf), np.full(size, -np.inf)
         unusual = np.zeros(size, np.uint8)
-        for pixels, values in self._blocks():
+        for pixels, values in _batched(self._blocks()):
             _add(pixels, self._column_of, values, (sums, counts, low, high), unusual)
         empty = counts == 0
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -183,14 +185,22 @@ class _Reading:
                 if (last - first) * self._size > _STRETCH or last - first > _SPARSE * (end + 1 - at) * wanted:
                     break
                 start, stop, end = first, last, end + 1
-            places = self._down[at:end, None] + self._across[None, :]
             if self._runs or (end == at + 1 and stop - start > _SPARSE * wanted and wanted > 1):
-                values = self._in_runs(places[0])[None, :]
+                values = self._in_runs(self._down[at] + self._across)[None, :]
                 end = at + 1
             else:
-                values = self._values(start, stop)[places - start]
+                values = self._picked(self._values(start, stop), self._down[at:end] - start)
             yield self._row_of[at:end], values
             at = end
+
+    def _picked(self, values: "NDArray[Any]", down: "NDArray[Any]") -> "NDArray[Any]":
+        """The rows that begin at some places of a stretch of elements."""
+        import numpy as np
+
+        first, wanted = int(self._across[0]), len(self._across)
+        if int(self._across[-1]) - first == wanted - 1 and bool((np.diff(self._across) == 1).all()):
+            return np.stack([values[begin : begin + wanted] for begin in (down + first).tolist()])
+        return values[down[:, None] + self._across[None, :]]
 
     def _in_runs(self, places: "NDArray[Any]") -> "NDArray[Any]":
         """The elements of one row of which only some stretches are wanted."""
@@ -206,6 +216,24 @@ class _Reading:
         skipped = start % 8 if self._elements.dtype.bits < 8 else 0  # so that it begins with a byte
         values = self._elements.stored(start - skipped, stop)[skipped:]
         return np.abs(values) if values.dtype.kind == "c" else values
+
+
+def _batched(
+    blocks: "Iterator[tuple[NDArray[Any], NDArray[Any]]]",
+) -> "Iterator[tuple[NDArray[Any], NDArray[Any]]]":
+    """The same rows, of small blocks several at once."""
+    import numpy as np
+
+    held: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    size = 0
+    for block in blocks:
+        held.append(block)
+        size += block[1].size
+        if size >= _BATCH:
+            yield np.concatenate([rows for rows, _ in held]), np.concatenate([values for _, values in held])
+            held, size = [], 0
+    if held:
+        yield np.concatenate([rows for rows, _ in held]), np.concatenate([values for _, values in held])
 
 
 def _thinned(offsets: "NDArray[Any]", pixels: int, most: int, *, together: bool) -> "tuple[NDArray[Any], NDArray[Any]]":
@@ -244,7 +272,7 @@ def _add(
     pixels = rows[first_row]
 
     def gathered(how: Any, what: "NDArray[Any]") -> "NDArray[Any]":
-        if len(first_column) < what.shape[1]:
+        if len(first_column) < what.shape[1]:  # along rows first, which lie side by side
             what = how.reduceat(what, first_column, axis=1)
         return how.reduceat(what, first_row, axis=0) if len(first_row) < len(what) else what
 
