@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from statedict.catalog.adding import add
+from statedict.catalog.adding import add, processes
 from statedict.catalog.asking import duplicates, find
 from statedict.catalog.database import Catalog
 from statedict.catalog.relating import families
@@ -29,9 +29,9 @@ def measure(folder: Path, count: int) -> bool:
     """Print the times of all steps. Whether duplicates and lineage are those that were planted."""
     zoo: Zoo = timed(f"write {count:,} checkpoints", lambda: plant(folder / "models", count))
     for prints in (False, True):
-        with Catalog(folder / f"{prints}.duckdb", create=True) as catalog:
+        with Catalog(folder / f"{prints}.duckdb", create=True) as catalog, processes(None) as pool:
             start = time.perf_counter()
-            found = add(catalog, [str(folder / "models")], prints=prints)
+            found = add(catalog, [str(folder / "models")], prints=prints, executor=pool)
             seconds = time.perf_counter() - start
             what = "headers and digests" if prints else "headers"
             print(f"add, {what}: {seconds:.1f} s, {found.added / seconds:,.0f} checkpoints a second", flush=True)

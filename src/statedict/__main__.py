@@ -2,4 +2,5 @@
 
 from statedict.cli import main
 
-main()
+if __name__ == "__main__":  # which workers that are spawned import, too
+    main()

@@ -52,12 +52,12 @@ def match(
 
 def target_model(target: "Checkpoint | Module | nn.Module | Mapping[Any, Any]") -> Module:
     """The tree of a target: what `open` gives, or for a configuration what would be built of it, without values."""
-    if isinstance(target, str | Path) and not is_url(target) and _is_configuration(Path(target)):
+    if isinstance(target, str | Path) and not is_url(target) and is_configuration(Path(target)):
         return build(blueprint(str(target)))
     return _opened(target)
 
 
-def _is_configuration(path: Path) -> bool:
+def is_configuration(path: Path) -> bool:
     """Whether it is a `config.json`, or a folder that holds one and no weights."""
     if path.is_dir():
         return (path / "config.json").is_file() and not any(each.suffix in _WEIGHTS for each in path.iterdir())

@@ -60,6 +60,7 @@ def estimate(rehearsed: Rehearsed) -> Estimate:
     plans = list(rehearsed.plans)
     inputs = [extent for plan in plans for piece in plan.pieces for extent in _inputs(piece)]
     reads = [each.extent for unit in units for each in unit]
+    reads += [piece.beside.extent for unit in units for each in unit for piece in each.pieces if piece.beside]
     written = sum(plan.size for plan in plans)
     threads = engine.processors()
     blocks = sum(-(-plan.size // BLOCK) for plan in plans)

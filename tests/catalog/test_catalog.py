@@ -112,8 +112,8 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path) -> None:
 
     with Catalog(db, create=True) as catalog:
         before = catalog.rows("SELECT count(*), count(DISTINCT path) FROM checkpoints")[0]
-        assert 0 < before[0] == before[1] <= zoo.files
-        found = add(catalog, [str(tmp_path / "models")], threads=1)
+        assert before[0] == before[1] <= zoo.files  # each whole, and once
+        found = add(catalog, [str(tmp_path / "models")])
         assert found.unchanged == before[0]
         assert catalog.rows("SELECT count(*), count(DISTINCT path) FROM checkpoints") == [(2000, 2000)]
         assert catalog.rows("SELECT count(*) FROM tensors") == [(8000,)]
@@ -139,7 +139,7 @@ class Harmful:
     """What a hostile pickle holds."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return subprocess.getoutput, ("true",)
+        return eval, ("1",)
 
 
 def test_dangers_are_found(tmp_path: Path) -> None:
@@ -148,11 +148,11 @@ def test_dangers_are_found(tmp_path: Path) -> None:
     db = str(tmp_path / "zoo.duckdb")
     run("catalog", "add", str(tmp_path), "--db", db)
 
-    ran = run("catalog", "find", "--danger", "getoutput", "--db", db, "--json")
+    ran = run("catalog", "find", "--danger", "eval", "--db", db, "--json")
 
     (row,) = json.loads(ran.out)["rows"]
     assert row["path"] == str(tmp_path / "bad.pt")
-    assert "getoutput" in row["dangers"]
+    assert "eval" in row["dangers"]
     assert run("catalog", "find", "--danger", "nothing.so", "--db", db).code == 1
 
 

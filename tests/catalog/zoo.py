@@ -78,4 +78,4 @@ def _member(
 
 
 def _trained(value: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    return (value + 0.01 * rng.standard_normal(value.shape)).astype(np.float32)
+    return (value + 0.01 * rng.standard_normal(value.shape, dtype="f4")).astype("f4")

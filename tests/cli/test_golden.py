@@ -29,6 +29,7 @@ CASES = {
     "help-explore": ["explore", "--help"],
     "help-report": ["report", "--help"],
     "help-browse": ["browse", "--help"],
+    "help-catalog": ["catalog", "--help"],
     "help-formats": ["formats", "--help"],
     "formats": ["formats"],
     "tree-train-json": ["tree", "train.ckpt", "--json"],

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import statedict as sd
-from statedict.ops.tiles import Picture, Plane, Window, picture, plane_of, size_of
+from statedict.ops.tiles import Picture, Plane, Window, picture, size_of
 from statedict.tree.tensor import Tensor
 
 ROWS = Plane((0,), (1,))
@@ -74,8 +74,23 @@ def test_transposed_tensors(order: tuple[int, int]) -> None:
 
 def test_a_kernels_filters_side_by_side() -> None:
     kernel = torch.randn(4, 3, 5, 2)
-    found = whole(kernel, plane_of((4, 3, 5, 2)), 20, 6)
+    found = whole(kernel, Plane((0, 2), (1, 3)), 20, 6)
     assert found.mean.tolist() == kernel.permute(0, 2, 1, 3).reshape(20, 6).double().tolist()
+
+
+def test_a_row_of_values() -> None:
+    values = np.arange(10.0)
+    found = whole(values, Plane((), (0,)), 1, 5)
+    assert found.mean.tolist() == [[0.5, 2.5, 4.5, 6.5, 8.5]]
+
+
+def test_two_small_floats_in_a_byte(tmp_path: Path) -> None:
+    header = b'{"w":{"dtype":"F4","shape":[2,4],"data_offsets":[0,4]}}'
+    path = tmp_path / "f4.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes([0x21, 0x43, 0x65, 0x97]))
+    tensor = sd.open(path).get_parameter("w")
+    found = picture(tensor.info, ROWS, Window(0, 2, 0, 4), 2, 4)
+    assert found.mean.tolist() == tensor.numpy().astype("f8").tolist()
 
 
 def test_one_slice_of_many() -> None:

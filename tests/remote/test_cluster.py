@@ -9,7 +9,11 @@ import pytest
 from safetensors.numpy import save_file
 
 import statedict as sd
+from statedict.catalog.adding import add
+from statedict.catalog.asking import duplicates
+from statedict.catalog.database import Catalog
 from statedict.interop.cluster import ClusterError, DaskCluster
+from tests.catalog.zoo import plant
 from tests.commands import run
 from tests.remote.clusters import DaskProcesses, dask_cluster
 
@@ -137,6 +141,15 @@ def test_the_command_line_takes_an_address(folder: Path, cluster: DaskProcesses)
     file = str(folder / "a.safetensors")
 
     assert run("stats", file, "--dask", cluster.address) == run("stats", file)
+
+
+def test_a_catalogue_is_filled_by_a_cluster(cluster: DaskProcesses, tmp_path: Path) -> None:
+    zoo = plant(tmp_path / "models", 100)
+    with DaskCluster(cluster.address) as executor, Catalog(tmp_path / "zoo.duckdb", create=True) as catalog:
+        found = add(catalog, [str(tmp_path / "models")], prints=True, executor=executor)
+
+        assert (found.added, found.unreadable) == (100, 0)
+        assert duplicates(catalog).saved == zoo.saved
 
 
 def test_an_error_of_a_worker_is_told_as_here(folder: Path, cluster: DaskProcesses, tmp_path: Path) -> None:

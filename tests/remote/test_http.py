@@ -13,6 +13,7 @@ import statedict as sd
 from statedict.errors import ReadError, UnknownFormatError
 from tests.commands import run
 from tests.remote.servers import WebServer, web_server
+from tests.remote.sparse import sparse_model
 
 MIB = 1 << 20
 
@@ -252,3 +253,17 @@ def test_a_password_is_sent(web: WebServer) -> None:
     url = f"http://anna:hunter2@{web.url.removeprefix('http://')}/net.safetensors"
 
     assert len(list(sd.open(url).parameters())) == 6
+
+
+def test_a_huge_model_costs_its_headers(web: WebServer) -> None:
+    sparse_model(web.folder / "huge", 16, 504, 8 * MIB)
+
+    ran = run("tree", f"{web.url}/huge/")
+
+    assert "63.0 GiB" in ran.out
+    headers = 0
+    for path in (web.folder / "huge").iterdir():
+        with path.open("rb") as file:
+            headers += int.from_bytes(file.read(8), "little")
+    assert 16 <= len(web.requests) <= 33
+    assert web.asked() < headers + 16 * (1 << 15)

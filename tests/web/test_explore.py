@@ -172,6 +172,50 @@ def test_the_map_is_walked_by_keys(page: Any) -> None:
     assert len(page.locator(".crumbs .crumb").all()) == 1
 
 
+def test_a_click_on_the_map_shows_the_tensor(page: Any) -> None:
+    page.locator(".field").hover(position={"x": 120, "y": 120})
+    told = page.locator(".map > .status b").inner_text()
+    page.locator(".field").click(position={"x": 120, "y": 120})
+    assert page.locator(".details h2").inner_text() == told
+    assert page.locator(".row.chosen").get_attribute("title") == told
+
+
+def test_areas_and_form_are_chosen(page: Any) -> None:
+    def picture() -> bytes:
+        page.wait_for_timeout(100)
+        return page.locator(".field canvas").screenshot()
+
+    first = picture()
+    page.get_by_role("combobox", name="Form").select_option("icicle")
+    icicle = picture()
+    assert icicle != first
+    page.get_by_role("combobox", name="Form").select_option("treemap")
+    page.get_by_role("combobox", name="Area").select_option("numel")
+    assert picture() != first
+
+
+def test_any_two_dimensions_of_a_kernel(chromium: Any, folder: Path) -> None:
+    with explorer("net.pt", folder=folder) as address, opened_page(chromium, address) as (page, looked):
+        page.get_by_role("searchbox").fill("features.4.weight")
+        page.get_by_role("treeitem").first.click()
+        page.wait_for_selector('.filter-section:has-text("Filters 0 to 8 of 9, 3 by 3")')
+        page.get_by_label("Input channel of 6").fill("5")
+        page.get_by_label("Input channel of 6").press("Enter")
+        page.wait_for_selector('.filter-section:has-text("input channel 5")')
+        page.get_by_role("combobox", name="Slice").select_option(label="dims 2 and 3")
+        page.get_by_label("dim 0, of 9").fill("4")
+        page.get_by_label("dim 0, of 9").press("Enter")
+        page.get_by_label("dim 1, of 6").fill("2")
+        page.get_by_label("dim 1, of 6").press("Enter")
+        box = page.locator(".heat").bounding_box()
+        page.locator(".heat").hover(position={"x": box["width"] - 4, "y": 4})
+        page.wait_for_selector('.heatmap .status:has-text("[4, 2, 0, 2] =")')
+        shown = float(page.locator(".heatmap .status").inner_text().partition("= ")[2])
+        weight = sd.open(folder / "net.pt").state_dict()["features.4.weight"].numpy()
+        assert shown == pytest.approx(float(weight[4, 2, 0, 2]), rel=1e-2)
+        assert_quiet(looked, address)
+
+
 @pytest.mark.parametrize("colours", ["dtype", "role", "zeros", "rms", "nan"])
 def test_the_map_is_coloured_by_what_is_read_then(page: Any, colours: str) -> None:
     page.get_by_role("combobox", name="Colour").select_option(colours)

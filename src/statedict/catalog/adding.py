@@ -21,6 +21,8 @@ _BATCH = 500
 _FEW = 64
 """Checkpoints that are not worth other processes."""
 _WAITING = 2
+_WORKERS = 32
+"""Of an executor that does not tell."""
 
 Progress = Callable[[int, int], None]
 """Told how many checkpoints have been put in, of how many."""
@@ -44,12 +46,12 @@ def add(
     *,
     prints: bool = False,
     executor: Executor | None = None,
-    threads: int | None = None,
     progress: Progress | None = None,
 ) -> Added:
     """Put in every checkpoint under the roots that is new or has changed, take out those that are gone.
 
-    With `prints`, tensors are read, for their digests and what tells that they are close. Interrupted, what was put in
+    With `prints`, tensors are read, for their digests and what tells that they are close. This process does so, or
+    an `executor`, such as `processes` makes. Interrupted, what was put in
     stays, and the next call goes on. Raises ReadError for a root that is not there.
     """
     known = catalog.known(prints=prints)
@@ -59,7 +61,7 @@ def add(
     gone = [path for path in known if path not in names and any(_is_under(path, root) for root in roots)]
     removed = catalog.forget(gone)
     unreadable = done = 0
-    for batch, described in _described(new, prints, executor, threads or processors()):
+    for batch, described in _described(new, prints, executor):
         catalog.add(batch, described)
         unreadable += sum(row[-1] is not None for row in described.checkpoints)
         done += len(batch)
@@ -79,20 +81,20 @@ def _is_under(path: str, root: str) -> bool:
     return path == whole or path.startswith(whole + "/")
 
 
+def processes(count: int | None) -> ProcessPoolExecutor:
+    """So many processes of this machine, as many as it has processors unless told."""
+    return ProcessPoolExecutor(count or processors(), multiprocessing.get_context("forkserver"))
+
+
 def _described(
-    new: list[Place], prints: bool, executor: Executor | None, workers: int
+    new: list[Place], prints: bool, executor: Executor | None
 ) -> Iterator[tuple[Sequence[Place], Described]]:
-    if executor is not None:
-        yield from _by(executor, new, prints, executor.workers if isinstance(executor, Cluster) else workers)
-    elif workers == 1 or len(new) <= _FEW:
+    if executor is None or len(new) <= _FEW:
         yield from ((batch, describe(batch, prints=prints)) for batch in _batches(new))
+    elif isinstance(executor, Cluster):
+        yield from _by(executor, new, prints, executor.workers)
     else:
-        context = multiprocessing.get_context("forkserver")
-        pool = ProcessPoolExecutor(workers, context)
-        try:
-            yield from _by(pool, new, prints, workers)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield from _by(executor, new, prints, getattr(executor, "_max_workers", None) or _WORKERS)
 
 
 def _by(

@@ -1,5 +1,6 @@
 """What the catalogue keeps of one checkpoint: found by whoever opens it, in this process or on a worker, in columns."""
 
+import gc
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ _HARMLESS = ("torch.", "numpy.", "collections.", "builtins.", "ml_dtypes.", "arg
 _BUILTIN_DANGERS = ("builtins.eval", "builtins.exec", "builtins.getattr", "builtins.__import__", "builtins.compile")
 _BASES = ("base_model_name_or_path", "_name_or_path", "base_model", "merge_base")
 _DEEPEST = 20
+_OPEN = 100
+"""Checkpoints whose files are open at a time."""
 
 
 class Described(NamedTuple):
@@ -47,6 +50,8 @@ def describe(places: Sequence[Place], *, prints: bool) -> Described:
             except (StatedictError, OSError) as error:
                 _undo(described, position)
                 described.checkpoints.append(_row(place, error=str(error)))
+            if position % _OPEN == _OPEN - 1:
+                gc.collect()  # trees point up and down: until then their files are open
     return described
 
 

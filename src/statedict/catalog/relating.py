@@ -47,12 +47,14 @@ CREATE OR REPLACE TEMP TABLE kin AS
             ON child.name = parent.name AND child.shape = parent.shape AND child.band = parent.band
             AND child.bits = parent.bits AND parent.place < child.place
         WHERE child.digest <> parent.digest AND bit_count(xor(child.sketch, parent.sketch)) <= {CLOSE});
+CREATE OR REPLACE TEMP TABLE children AS -- apart, or name and shape are joined before the checkpoints
+    SELECT kin.child, kin.parent, c.name, c.shape, c.numel, c.digest, c.sketch, c.samples
+    FROM kin JOIN parts c ON c.checkpoint = kin.child WHERE c.sketch IS NOT NULL;
 CREATE OR REPLACE TEMP TABLE near AS
-    SELECT kin.child, kin.parent, sum(c.numel) AS near,
+    SELECT c.child, c.parent, sum(c.numel) AS near,
         sum(c.numel * least(1, array_distance(c.samples, p.samples) ^ 2
             / array_inner_product(c.samples, c.samples))) AS way
-    FROM kin JOIN parts c ON c.checkpoint = kin.child JOIN parts p
-        ON p.checkpoint = kin.parent AND p.name = c.name AND p.shape = c.shape
+    FROM children c JOIN parts p ON p.checkpoint = c.parent AND p.name = c.name AND p.shape = c.shape
     WHERE c.digest <> p.digest AND bit_count(xor(c.sketch, p.sketch)) <= {CLOSE} GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE pairs AS
     SELECT kin.child, kin.parent, coalesce(s.shared, 0) AS shared, coalesce(near.near, 0) AS near,

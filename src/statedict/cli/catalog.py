@@ -1,6 +1,7 @@
 """`statedict catalog`: what a zoo of models holds, twice or in families, from one database."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -56,11 +57,13 @@ def add(
     has, and goes on when it is called again.
     """
     from statedict.catalog.adding import add as add_all
+    from statedict.catalog.adding import processes
     from statedict.catalog.database import Catalog
     from statedict.views.catalog import added_lines
 
-    with Catalog(db, create=True) as catalog, reading_bar("Adding") as progress:
-        found = add_all(catalog, root, prints=prints, executor=executor, threads=threads, progress=progress)
+    pool = nullcontext(executor) if executor or threads == 1 else processes(threads)
+    with Catalog(db, create=True) as catalog, pool as workers, reading_bar("Adding") as progress:
+        found = add_all(catalog, root, prints=prints, executor=workers, progress=progress)
     if as_json:
         from statedict.views.documents import document, schema
 

@@ -62,7 +62,7 @@ def command(
     if as_sarif:
         from statedict.views.sarif import sarif
 
-        output.print_text(sarif(found))
+        output.print_text(sarif(found, checked.name))
     elif as_json:
         head = {"schema": schema("check"), "file": checked.name, "format": checked.format, "tensors": found.tensors}
         head |= {"grade": found.grade} if found.grade is not None else {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import opened
+from statedict.cli.checkpoint import Checkpoint, opened
 from statedict.views.lines import one_line
 
 if TYPE_CHECKING:
@@ -35,14 +35,15 @@ def command(
     """Serve a page on this machine that shows A, or A beside B, and open it in the browser; Ctrl-C ends it.
 
     Nothing is read before it is looked at, nothing is written, and nothing leaves this machine: the page has all that
-    it needs, and the server answers only who has its address.
+    it needs, and the server answers only who has its address. B may be a `config.json` of Hugging Face, too, or the
+    folder of one: then the model that it describes, to match A with.
     """
     from statedict.web.serving import listening, require_server, serve
 
     require_server()
     sides = [side(a, key, format, strip=strip)]
     if b is not None:
-        sides.append(side(b, key_b or key, None, strip=strip))
+        sides.append(second_side(b, key_b or key, strip=strip))
     held = listening(port)
 
     def ready(address: str) -> None:
@@ -59,8 +60,22 @@ def command(
 
 def side(file: str, key: str | None, format: str | None, *, strip: bool) -> "Side":
     """A checkpoint as a page looks at it. Raises as `statedict.open` does."""
+    return _side_of(file, opened(file, key, format, strip))
+
+
+def second_side(file: str, key: str | None, *, strip: bool) -> "Side":
+    """The same of what a first checkpoint is held against: a configuration is the model that it describes."""
+    from statedict.matching import is_configuration
+
+    if not is_configuration(Path(file)):
+        return side(file, key, None, strip=strip)
+    from statedict.configured import blueprint
+
+    return _side_of(file, Checkpoint(blueprint(file), key, strip))
+
+
+def _side_of(file: str, checkpoint: Checkpoint) -> "Side":
     from statedict.web.side import Side
 
-    checkpoint = opened(file, key, format, strip)
     index = checkpoint.index
     return Side(file, index.format, checkpoint.size, index.source, checkpoint.model)

@@ -64,16 +64,6 @@ class Picture:
     """How many the window has."""
 
 
-def plane_of(shape: Sequence[int]) -> Plane:
-    """How a tensor is best looked at first: a kernel's filters side by side, else the last two axes."""
-    axes = tuple(range(len(shape)))
-    if len(shape) == 4:
-        return Plane((0, 2), (1, 3))
-    if len(shape) == 3:
-        return Plane((0,), (1, 2))
-    return Plane(axes[-2:-1], axes[-1:], tuple((axis, 0) for axis in axes[:-2]))
-
-
 def size_of(shape: Sequence[int], plane: Plane) -> tuple[int, int]:
     """The rows and columns of a plane. Raises ValueError where it is none of a tensor of that shape."""
     used = [*plane.rows, *plane.columns, *(axis for axis, _ in plane.fixed)]

@@ -33,13 +33,10 @@ def shown_url(url: str) -> str:
 def without_secrets(text: str, url: str) -> str:
     """A text of somebody else, on one line and cut, in which whatever is secret of the URL does not stand."""
     text = text.replace(url, shown_url(url))
-    query, found = url[len(_bare(url)) :].lstrip("?#"), _SECRETS.search(url)
-    for secret in (
-        query,
-        *query.split("&"),
-        found[0] if found else "",
-        *(found[0].strip("@").split(":") if found else ()),
-    ):
+    query, user = url[len(_bare(url)) :].lstrip("?#"), _SECRETS.search(url)
+    said = [piece for pair in query.split("&") for piece in (pair, pair.partition("=")[2])]
+    said += [piece for pair in ((user[0].strip("@"),) if user else ()) for piece in (pair, *pair.split(":"))]
+    for secret in (query, *said):
         if len(secret) > 3:
             text = text.replace(secret, "…")
     return re.sub(r"(?<=://)[^/\s@]*@", "", re.sub(r"\?[^\s'\")>]+", "?…", " ".join(text.split())))[:200]

@@ -17,12 +17,12 @@ _RULES = {
 }
 
 
-def sarif(report: Report) -> str:
-    """The report as one SARIF document, with a run of one tool."""
+def sarif(report: Report, file: str) -> str:
+    """The report on a file or folder as one SARIF document, with a run of one tool."""
     checks = list(dict.fromkeys(each.check for each in report.findings))
     rules = [{"id": check, "shortDescription": {"text": _RULES.get(check, f"Numbers: {check}")}} for check in checks]
     tool = {"driver": {"name": "statedict", "version": __version__, "rules": rules}}
-    results = [_result(each, checks.index(each.check)) for each in report.findings]
+    results = [_result(each, checks.index(each.check), file) for each in report.findings]
     run: dict[str, Any] = {"tool": tool, "columnKind": "utf16CodeUnits", "results": results}
     if report.grade is not None:
         run["properties"] = {"grade": report.grade, "tensors": report.tensors, "files": report.files}
@@ -30,20 +30,22 @@ def sarif(report: Report) -> str:
     return json.dumps(document, allow_nan=False, indent=2) + "\n"
 
 
-def _result(finding: Finding, rule: int) -> dict[str, Any]:
+def _result(finding: Finding, rule: int, file: str) -> dict[str, Any]:
     return {
         "ruleId": finding.check,
         "ruleIndex": rule,
         "level": finding.severity,
         "message": {"text": f"{finding.where}: {finding.what}. {finding.advice[:1].upper()}{finding.advice[1:]}."},
-        "locations": list(_locations(finding)),
+        "locations": list(_locations(finding, file)),
         "properties": {"evidence": plain(dict(finding.evidence))},
     }
 
 
-def _locations(finding: Finding) -> Iterator[dict[str, Any]]:
+def _locations(finding: Finding, file: str) -> Iterator[dict[str, Any]]:
     """The file, with the byte where that is known; what in it is meant is told as a logical place."""
-    file, _, inside = finding.where.partition(": ")
+    inside = finding.where
+    if finding.check in _RULES:
+        file, _, inside = finding.where.partition(": ")
     location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": _uri(file)}}}
     at = finding.evidence.get("at")
     if isinstance(at, int) and not inside:

@@ -19,6 +19,7 @@ from statedict.web.static import content, names
 
 _TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _MOST_BODY = 4 << 20
+_MEANT = (StatedictError, OSError, TypeError, ValueError, IndexError)
 
 
 def application(sides: Sequence[Side]) -> Starlette:
@@ -95,7 +96,7 @@ class _Explorer:
     async def _tile(self, request: Request) -> Response:
         try:
             tile = await run_in_threadpool(drawn, self._sides, request.query_params)
-        except (StatedictError, OSError, TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - told on the page
             return _refused(error)
         return Response(tile.data, media_type="application/octet-stream", headers={"x-tile": json.dumps(tile.about)})
 
@@ -128,7 +129,7 @@ async def _answered(answer: Callable[[], Any]) -> Response:
     """What a function returns, as JSON; found in another thread, since it may read."""
     try:
         return Response(await run_in_threadpool(_encoded, answer), media_type="application/json")
-    except (StatedictError, OSError, TypeError, ValueError, IndexError) as error:
+    except Exception as error:  # noqa: BLE001 - told on the page
         return _refused(error)
 
 
@@ -137,7 +138,10 @@ def _encoded(answer: Callable[[], Any]) -> bytes:
 
 
 def _refused(error: Exception) -> Response:
-    return JSONResponse({"error": str(error) or type(error).__name__}, 400)
+    """What is wrong, in words; of an error that nobody meant to raise, that it is a bug of ours."""
+    if isinstance(error, _MEANT):
+        return JSONResponse({"error": str(error) or type(error).__name__}, 400)
+    return JSONResponse({"error": f"this is a bug in statedict: {type(error).__name__}: {error}"}, 500)
 
 
 def _number(request: Request, name: str, otherwise: int | None = None) -> int:

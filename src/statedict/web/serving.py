@@ -52,7 +52,7 @@ def serve(sides: Sequence[Side], held: socket.socket, ready: Callable[[str], Non
     token, port = secrets.token_urlsafe(32), held.getsockname()[1]
     config = uvicorn.Config(
         Guard(application(sides), token, port),  # pyright: ignore[reportArgumentType] - ASGI, by other names
-        log_level="warning",
+        log_level="critical",  # errors are told on the page; what a browser cancels is none
         access_log=False,
         server_header=False,
         date_header=False,

@@ -104,7 +104,7 @@ def _of_act(act: Act) -> Finding:
     evidence = {"grade": act.grade, "expression": act.expression, "reason": act.reason, "count": act.count}
     if act.at is not None:
         evidence["at"] = act.at
-    what = f"{act.expression}{times} {act.reason}"
+    what = f"{act.expression}{times} {act.reason}".strip()
     return Finding(CODE, act.where, _SEVERITIES[act.grade], what, advice, evidence)
 
 

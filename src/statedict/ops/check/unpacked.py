@@ -12,6 +12,8 @@ from statedict.limits import Limits
 from statedict.source import Extent, Source
 
 _BLOCK = 1 << 18
+_LARGE = 1 << 30
+_TIMES = 16
 _SMALL = 1 << 24
 """Plain bytes that no ratio makes a bomb."""
 
@@ -38,6 +40,22 @@ CLOSED = (
 """How files begin that are not looked into."""
 
 
+class Room:
+    """How many more bytes may be unpacked, or looked at again and again, of one file: beyond that it is a bomb."""
+
+    def __init__(self, size: int, limits: Limits, least: int = _LARGE) -> None:
+        self.left = min(limits.unpacked_bytes, max(least, _TIMES * size))
+
+    def take(self, count: int, where: str) -> None:
+        """Count some. Raises LimitError where they are too many."""
+        self.left -= count
+        if self.left < 0:
+            raise LimitError(
+                f"{where}: holds the same bytes many times over, or unpacks to far more than it has; "
+                "`Limits.unpacked_bytes` bounds what is looked at"
+            )
+
+
 class Unpacked(Source):
     """What a stream unpacks to. Its size is found by unpacking it once, up to what the limits allow.
 
@@ -46,26 +64,29 @@ class Unpacked(Source):
 
     __slots__ = ("_consumed", "_decoder", "_lock", "_make", "_packed", "_plain", "_position")
 
-    def __init__(self, packed: Extent, make: Callable[[], Any], name: str, limits: Limits) -> None:
+    def __init__(
+        self, packed: Extent, make: Callable[[], Any], name: str, limits: Limits, room: Room | None = None
+    ) -> None:
         self._packed = packed
         self._make = make
         self.name = name
         self._lock = threading.Lock()
         self._rewind()
         self.size = 1 << 62
-        self.size = self._measured(limits)
+        self.size = self._measured(limits, room or Room(packed.size, limits))
 
     def _rewind(self) -> None:
         self._decoder = self._make()
         self._consumed = self._position = 0
         self._plain = b""
 
-    def _measured(self, limits: Limits) -> int:
+    def _measured(self, limits: Limits, room: Room) -> int:
         """How many plain bytes there are, of a damaged stream those before the damage. Raises LimitError at a bomb."""
         total = 0
         most = min(limits.unpacked_bytes, max(_SMALL, limits.ratio * self._packed.size))
         while piece := self._next():
             total += len(piece)
+            room.take(len(piece), self.name)
             if total > most:
                 raise LimitError(
                     f"{self.name}: {self._packed.size:,} bytes unpack to more than {most:,}; "
@@ -121,10 +142,10 @@ class Unpacked(Source):
         raise TypeError("what is looked into is not sent to other processes")
 
 
-def stream(source: Source, head: bytes, limits: Limits) -> tuple[str, Source] | None:
+def stream(source: Source, head: bytes, limits: Limits, room: Room) -> tuple[str, Source] | None:
     """What a file of this head unpacks to, and how it is packed; None if it is not. Raises LimitError at a bomb."""
     for begins, name, make in STREAMS:
         if head.startswith(begins):
-            found = Unpacked(Extent(source, 0, source.size), make, f"{source.name}: unpacked", limits)
+            found = Unpacked(Extent(source, 0, source.size), make, f"{source.name}: unpacked", limits, room)
             return (name, found) if found.size else None
     return None

@@ -15,7 +15,7 @@ from statedict.composed import PartSource
 from statedict.errors import FormatError, LimitError
 from statedict.index import shown
 from statedict.limits import Limits
-from statedict.ops.check.unpacked import Unpacked
+from statedict.ops.check.unpacked import Room, Unpacked
 from statedict.source import Extent, Source
 
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
@@ -28,6 +28,7 @@ _MAX32, _MAX16 = 0xFFFFFFFF, 0xFFFF
 STORED, DEFLATED, BZIP2, LZMA = 0, 8, 12, 14
 ENCRYPTED, DESCRIPTOR, UTF8 = 0x1, 0x8, 0x800
 _TAIL = 1 << 17
+_MOST_HIDDEN = 1_000
 _GAP_PIECE = 1 << 20
 _MOST_GAPS = 256 << 20
 """Bytes between members in which hidden ones are looked for."""
@@ -97,10 +98,6 @@ class Archive:
     """Members that no directory lists."""
     problems: list[str] = field(default_factory=list[str])
     """What could not be read of it."""
-
-    def member(self, entry: Entry, limits: Limits) -> Source:
-        """The plain bytes of a member. Raises FormatError where it cannot be unpacked."""
-        return opened(self.source, entry, self.locals.get(entry.header, entry), limits)
 
 
 def is_zip(source: Source) -> bool:
@@ -276,7 +273,10 @@ def _hidden(archive: Archive, limits: Limits) -> None:
             return
         for at in _signatures(archive.source, start, end):
             entry = local(archive.source, at)
-            if entry is not None and entry.name and len(archive.hidden) < limits.members:
+            if len(archive.hidden) >= _MOST_HIDDEN:
+                archive.problems.append(f"has more than {_MOST_HIDDEN:,} members that stand in no directory")
+                return
+            if entry is not None and entry.name:
                 size = entry.packed or max(0, end - entry.data)
                 archive.hidden.append(entry._replace(packed=min(size, archive.source.size - entry.data)))
 
@@ -299,7 +299,7 @@ _DECODERS: dict[int, Callable[[], Any]] = {
 }
 
 
-def opened(source: Source, entry: Entry, header: Entry, limits: Limits) -> Source:
+def opened(source: Source, entry: Entry, header: Entry, limits: Limits, room: Room | None = None) -> Source:
     """The plain bytes of a member, by the method that its own header or the directory names."""
     where = f"{source.name}: {shown(entry.name)}"
     if not header.data:
@@ -311,4 +311,4 @@ def opened(source: Source, entry: Entry, header: Entry, limits: Limits) -> Sourc
         raise FormatError(f"{where}: is compressed by method {entry.method}, which is not looked into")
     if entry.method == LZMA:
         raise FormatError(f"{where}: is compressed by LZMA in a zip archive, which is not looked into")
-    return Unpacked(packed, _DECODERS[entry.method], where, limits)
+    return Unpacked(packed, _DECODERS[entry.method], where, limits, room)

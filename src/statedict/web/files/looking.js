@@ -7,7 +7,7 @@ import { exact, number } from "./text.js";
 
 const MODES = [["mean", "mean"], ["extreme", "largest |w|"], ["low", "least"], ["high", "greatest"]];
 
-// How a tensor is best seen first, as `statedict.ops.tiles.plane_of`: a kernel's filters side by side.
+// The matrices as which a tensor can be seen, the best first: a kernel's filters side by side, else any two of its axes.
 function planesOf(shape) {
   const axes = shape.map((_, axis) => axis);
   const found = [];
@@ -30,7 +30,8 @@ function product(shape, axes) {
 
 export function heatSection(models, source, side, at, other) {
   const { shape } = models[side].spec(at);
-  const both = other >= 0 && JSON.stringify(models[1 - side].spec(other)?.shape) === JSON.stringify(shape);
+  const beside = other >= 0 ? models[1 - side].spec(other) : null;
+  const both = Boolean(beside?.plain) && JSON.stringify(beside.shape) === JSON.stringify(shape);
   const planes = planesOf(shape);
   const state = { plane: planes[0], fixed: new Map(), mode: "mean" };
   const place = h("div", { class: "heats" });

@@ -38,7 +38,10 @@ def expression(body: bytes) -> str:
         (call(name("builtins", "eval"), text("x" * 300)), f"builtins.eval('{'x' * 200}'…)"),
         (name("os", "system") + b"0N", "from os import system"),
         (call(name("functools", "partial"), name("os", "system"), text("x")), "functools.partial(os.system, …)"),
-        (text("o") + text("s") + b"\x86" + text("x") + b"\x93", "getattr(__import__(('o', 's')), 'x')"),
+        (
+            text("o") + text("s") + b"\x86" + text("x") + b"\x93",
+            "builtins.getattr(builtins.__import__(('o', 's')), 'x')",
+        ),
         (old_name("numpy", "prod") + b"}" + text("a") + b"Nsb", "builtins.vars(numpy.prod).update({'a': None})"),
     ],
 )
@@ -106,4 +109,4 @@ def test_as_many_opcodes_as_the_limit_has() -> None:
     data = pickled(b"N0" * 1000 + SYSTEM)
     found = scan(BytesSource(data), "x", Limits(opcodes=100))
     assert [act.grade for act in found.acts] == ["unknown"]
-    assert "`Limits.opcodes`" in found.acts[0].expression
+    assert "`Limits.opcodes`" in found.acts[0].reason

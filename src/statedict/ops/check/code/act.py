@@ -25,7 +25,7 @@ class Act:
     where: str
     """The file, and what in it: a member of an archive, in which another may lie."""
     expression: str
-    """What would be run, as Python writes it: "os.system('id')"."""
+    """What would be run, as Python writes it: "os.system('id')"; "" where that cannot be told."""
     reason: str
     """Why it has that grade, as the rest of a sentence."""
     at: int | None = None

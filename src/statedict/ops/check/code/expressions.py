@@ -77,6 +77,14 @@ class Many:
 
 
 @dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute of a value."""
+
+    target: Any
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Persistent:
     """What the loader, and not the pickle, looks up: PyTorch's storages."""
 
@@ -108,6 +116,9 @@ def _pieces(value: Any, room: list[int], depth: int) -> Iterator[str]:
         yield from _pieces(value.function, room, depth + 1)
         arguments = elements(value.args)
         yield from _listed("(", [UNKNOWN] if arguments is None else arguments, ")", room, depth)
+    elif isinstance(value, Attribute):
+        yield from _pieces(value.target, room, depth + 1)
+        yield f".{value.name}"
     elif isinstance(value, Many):
         yield from _many(value, room, depth)
     elif isinstance(value, Blob):

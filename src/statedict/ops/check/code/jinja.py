@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from statedict.ops.check.code.act import Act, Grade
 
-_BLOCK = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
+_OPENS = re.compile(r"\{[{%]")
 _TEXT = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
-_JOINED = re.compile(r"(['\"])\s*[~+]?\s*(['\"])")
+_JOINED = re.compile(r"(['\"])\s{0,9}[~+]?\s{0,9}(['\"])")
 _DUNDER = re.compile(r"__[a-zA-Z]\w*__")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3})")
 _ATTR = re.compile(r"\|\s*(attr|map\s*\(\s*attribute)\b")
@@ -26,15 +26,26 @@ _LONGEST = 16 << 20
 def acts(template: str, where: str) -> Iterator[Act]:
     """What a template would reach for."""
     if len(template) > _LONGEST:
-        yield Act(
-            "unknown", where, "template", f"is a template of {len(template):,} characters, which is not looked into"
-        )
+        yield Act("unknown", where, "", f"is a template of {len(template):,} characters, which is not looked into")
         return
-    for block in _BLOCK.finditer(template):
-        inside = block[1] if block[1] is not None else block[2]
-        if (found := _reached(inside, is_tag=block[2] is not None)) is not None:
+    for at, block in _blocks(template):
+        if (found := _reached(block[2:-2], is_tag=block[1] == "%")) is not None:
             grade, reason = found
-            yield Act(grade, where, " ".join(block[0].split())[:200], reason, block.start())
+            yield Act(grade, where, " ".join(block[:2000].split())[:200], reason, at)
+
+
+def _blocks(template: str) -> Iterator[tuple[int, str]]:
+    """The expressions and statements of a template, with their brackets, and where they begin."""
+    at = 0
+    while (opens := _OPENS.search(template, at)) is not None:
+        begin = opens.start()
+        close = "}}" if opens[0] == "{{" else "%}"
+        end = template.find(close, begin + 2)
+        if end < 0:  # what is never closed is looked at as one
+            yield begin, template[begin:] + close
+            return
+        yield begin, template[begin : end + 2]
+        at = end + 2
 
 
 def _reached(inside: str, *, is_tag: bool) -> tuple[Grade, str] | None:

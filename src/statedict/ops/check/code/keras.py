@@ -35,9 +35,7 @@ def acts(config: Any, where: str) -> Iterator[Act]:
         value = stack.pop()
         left -= 1
         if left < 0:
-            yield Act(
-                "unknown", where, "config", f"has more than {_MOST:,} values, of which the rest was not looked at"
-            )
+            yield Act("unknown", where, "", f"has more than {_MOST:,} values, of which the rest was not looked at")
             return
         if is_list(value):
             stack += value

@@ -48,7 +48,7 @@ class Machine:
 
     def _odd(self, at: int) -> None:
         reason = "its frames end within an operation, which readers of pickles take differently"
-        self._watcher.tell(Verdict("dangerous", reason), "pickle.FRAME", at)
+        self._watcher.tell(Verdict("dangerous", reason), "", at, "FRAME")
 
     # The stack
 

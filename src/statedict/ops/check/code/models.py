@@ -17,6 +17,7 @@ from statedict.source import FileSource, Source
 
 _TEMPLATE = b"tokenizer.chat_template"
 _PIECE = 1 << 20
+_MOST_TEMPLATES = 64
 _STRING = 8
 _DOMAINS = re.compile(
     r"|ai\.onnx(\.(ml|training|preview\.training|contrib))?|com\.microsoft(\.(nchwc|experimental|extensions))?"
@@ -49,6 +50,7 @@ def _gguf(source: Source, where: str, limits: Limits) -> Iterator[Act]:
     """The chat templates of a GGUF file, found by their keys, so that nothing else in it need be sound."""
     version = int.from_bytes(source.read_at(4, min(4, source.size - 4)), "little")
     width = 4 if version == 1 else 8
+    found_so_far = 0
     for at in range(0, min(source.size, limits.header_bytes), _PIECE):
         data = source.read_at(at, min(_PIECE + 256, source.size - at))
         for found in re.finditer(re.escape(_TEMPLATE), data[: _PIECE + len(_TEMPLATE) - 1]):
@@ -64,6 +66,10 @@ def _gguf(source: Source, where: str, limits: Limits) -> Iterator[Act]:
             text = source.read_at(value + 4 + width, size).decode("utf-8", "replace")
             key = source.read_at(start, length).decode("utf-8", "replace")
             yield from jinja.acts(text, f"{where}: {shown(key)}")
+            found_so_far += 1
+            if found_so_far >= _MOST_TEMPLATES:
+                yield Act("unknown", where, "", f"has more than {_MOST_TEMPLATES} chat templates")
+                return
 
 
 def _keras(source: Source, where: str, limits: Limits) -> Iterator[Act]:
@@ -73,7 +79,7 @@ def _keras(source: Source, where: str, limits: Limits) -> Iterator[Act]:
         try:
             yield from keras.acts(json.loads(config), f"{where}: model_config")
         except (ValueError, RecursionError):
-            yield Act("unknown", where, "model_config", "is no JSON, and so is not looked into")
+            yield Act("unknown", where, "", "is no JSON, and so is not looked into")
     stack: list[tuple[str, Any]] = [("", root)]
     while stack:
         path, value = stack.pop()
@@ -189,7 +195,7 @@ class _Onnx:
 def _tensorflow(source: Source, where: str) -> Iterator[Act]:
     """Operators of a TensorFlow graph that read or write files, or call Python."""
     if source.size > _LONGEST_PB:
-        yield Act("unknown", where, "graph", f"has {source.size:,} bytes, and is not looked into")
+        yield Act("unknown", where, "", f"has {source.size:,} bytes, and is not looked into")
         return
     data = source.read_at(0, source.size)
     for operator in sorted({found[1] for found in _TF_OPERATORS.finditer(data)} - _HARMLESS_TF):

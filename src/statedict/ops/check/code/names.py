@@ -16,6 +16,9 @@ from statedict.ops.check.code.act import GRADES, Verdict
 
 SAFE = Verdict("safe")
 _NOT_KNOWN = Verdict("unknown", "is on no list of what is known, and runs whatever its module holds")
+_LONGEST = 1_000
+_MOST_PARTS = 40
+_TOO_LONG = Verdict("dangerous", "has a name longer than anything that is imported")
 _OWN = "is of Python's own library, of which no checkpoint needs it"
 _INSIDE = "reaches for `{}`, by which everything in Python can be had"
 
@@ -42,8 +45,10 @@ class Lists:
         return max(verdicts, key=lambda each: GRADES.index(each.grade))
 
     def _verdict(self, module: str, name: str) -> Verdict:
-        parts = name.split(".")
         full = f"{module}.{name}"
+        if len(full) > _LONGEST or full.count(".") > _MOST_PARTS:
+            return _TOO_LONG
+        parts = name.split(".")
         if module.partition(".")[0] == "__torch__" and len(parts) == 1:
             return SAFE  # a class of TorchScript, whose code lies in the same archive and is looked into there
         if full in self._known and len(parts) == 1:

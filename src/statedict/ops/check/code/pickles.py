@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from statedict.errors import LimitError
 from statedict.limits import Limits
-from statedict.ops.check.code.act import Act, Verdict
+from statedict.ops.check.code.act import Act
 from statedict.ops.check.code.expressions import Call, Many, elements
 from statedict.ops.check.code.machine import Machine
 from statedict.ops.check.code.names import verdict
@@ -27,6 +27,7 @@ class Scanned:
     acts: list[Act] = field(default_factory=list[Act])
     pickles: int = 0
     imports: int = 0
+    operations: int = 0
     nested: list[tuple[Source, int]] = field(default_factory=list[tuple[Source, int]])
     end: int = 0
     """Where the last of them ends."""
@@ -44,11 +45,15 @@ def may_be(head: bytes) -> bool:
     return head[:1] != b"" and head[0] in _FIRST
 
 
-def scan(source: Source, where: str, limits: Limits, start: int = 0, *, sure: bool = True) -> Scanned:
+def scan(
+    source: Source, where: str, limits: Limits, start: int = 0, *, sure: bool = True, most: int | None = None
+) -> Scanned:
     """What the pickles from `start` on would do, in a row as long as there are some.
 
-    Where nothing but the bytes speaks for pickles (not `sure`), only those count that import something, or end.
+    Where nothing but the bytes speaks for pickles (not `sure`), only those count that import something, or end. At
+    `most` so many operations are followed, which are `limits.opcodes` unless given.
     """
+    most = limits.opcodes if most is None else min(most, limits.opcodes)
     found = Scanned(end=start)
     for _ in range(_MOST_PICKLES):
         before = found.end
@@ -59,23 +64,24 @@ def scan(source: Source, where: str, limits: Limits, start: int = 0, *, sure: bo
             if not may_be(head):
                 break
         certain = sure if before == start else begins(source.read_at(before, min(2, source.size - before)))
-        if not _one(source, where, limits, found, certain):
+        if not _one(source, where, limits, found, certain, most):
             break
     return found
 
 
-def _one(source: Source, where: str, limits: Limits, found: Scanned, certain: bool) -> bool:
+def _one(source: Source, where: str, limits: Limits, found: Scanned, certain: bool, most: int) -> bool:
     """Scan one pickle and add to what was found; whether another may follow."""
     watcher = Watcher(where)
-    walk = Walk(source, found.end, limits)
+    walk = Walk(source, found.end, limits, most=max(0, most - found.operations))
     machine = Machine(watcher)
     broken, ended = "", False
     try:
         for operation in walk:
             machine.do(operation)
+            found.operations += 1
             if watcher.arrays:
                 _skip_array(walk, watcher.arrays.pop(), operation, source, found)
-                _as_pickle(Walk(source, operation.end, limits), walk.position, machine, where, found)
+                _as_pickle(Walk(source, operation.end, limits, most=most), walk.position, machine, where, found)
             if operation.code == STOP:
                 ended = True
                 break
@@ -99,8 +105,8 @@ def _add(found: Scanned, watcher: Watcher, where: str, end: int, broken: str) ->
     found.end = end
     found.broken = broken
     if broken:
-        thought = Verdict("unknown", "what follows cannot be read as a pickle, but what stands before it is run")
-        found.acts.append(Act(thought.grade, where, f"pickle: {broken}", thought.reason, end))
+        reason = f"{broken}: what follows cannot be looked into, but what stands before it is run"
+        found.acts.append(Act("unknown", where, "", reason, end))
 
 
 def _is_plausible(watcher: Watcher) -> bool:
@@ -143,7 +149,7 @@ def _as_pickle(walk: Walk, end: int, machine: Machine, where: str, found: Scanne
 def _scan_objects(source: Source, found: Scanned, start: int) -> int:
     """Scan the pickle of an array's objects, of which `found` is told; where it ends."""
     inner = Scanned(end=start)
-    _one(source, f"{source.name}: an array's objects", Limits(), inner, certain=True)
+    _one(source, f"{source.name}: an array's objects", Limits(), inner, certain=True, most=Limits().opcodes)
     found.acts += inner.acts
     found.nested += inner.nested
     found.imports += inner.imports

@@ -15,7 +15,7 @@ from statedict.limits import Limits
 from statedict.ops.check import tars, zips
 from statedict.ops.check.code import models, pickles, texts
 from statedict.ops.check.code.act import Act, Grade, worst
-from statedict.ops.check.unpacked import CLOSED, stream
+from statedict.ops.check.unpacked import CLOSED, Room, stream
 from statedict.source import Extent, Source
 
 _NPY = b"\x93NUMPY"
@@ -30,6 +30,9 @@ _NATIVE = (
 _PICKLE_NAMES = re.compile(r"\.(pkl|pickle|p|pk|joblib|dill|ckpt|pt|pth|bin|dat|data|sav|model)$", re.IGNORECASE)
 _MOST_MEMBERS_GUESSED = 1 << 20
 _MOST_ACTS = 10_000
+_OPERATIONS = 2_000_000
+"""Of all pickles in a file together, or two for each byte of it."""
+_LOOKS = 16 << 20
 
 
 @dataclass
@@ -70,14 +73,19 @@ class _Walk:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._code = Code()
+        self._room = self._looks = Room(0, limits)
+        self._operations = 0
 
     def look(self, place: _Place) -> Code:
+        size = place.source.size
+        self._room, self._looks = Room(size, self._limits), Room(size, self._limits, _LOOKS)
+        self._operations = max(_OPERATIONS, 2 * size)
         self._into(place)
         self._code.acts.sort(key=lambda act: -("safe", "unknown", "dangerous").index(act.grade))
         return self._code
 
-    def _tell(self, grade: Grade, where: str, expression: str, reason: str) -> None:
-        self._add([Act(grade, where, expression, reason)])
+    def _tell(self, grade: Grade, where: str, reason: str) -> None:
+        self._add([Act(grade, where, "", reason)])
 
     def _add(self, acts: list[Act]) -> None:
         self._code.acts += acts[: max(0, _MOST_ACTS - len(self._code.acts))]
@@ -86,17 +94,17 @@ class _Walk:
         """Look into one file or member, as everything that it may be taken for."""
         if place.depth > self._limits.nested:
             reason = f"lies deeper than `Limits.nested` ({self._limits.nested}) allows to look"
-            self._tell("unknown", place.where, "nested", reason)
+            self._tell("unknown", place.where, reason)
             return
         place = place._replace(head=place.source.head(_HEAD))
         for looking in _LOOKING:
             try:
                 looking(self, place)
             except LimitError as error:
-                self._tell("dangerous", place.where, "bomb", _said(error, place))
+                self._tell("dangerous", place.where, _said(error, place))
             except FormatError as error:
                 reason = f"cannot be looked into to its end: {_said(error, place)}"
-                self._tell("unknown", place.where, "damaged", reason)
+                self._tell("unknown", place.where, reason)
 
     # Containers
 
@@ -111,16 +119,19 @@ class _Walk:
                 continue
             for each in _spellings(entry, header):
                 try:
-                    member = zips.opened(place.source, each, header, self._limits)
+                    member = zips.opened(place.source, each, header, self._limits, self._room)
+                    self._looks.take(min(member.size, entry.packed), where)
                 except LimitError as error:
-                    self._tell("dangerous", where, "bomb", _said(error, place))
+                    self._tell("dangerous", where, _said(error, place))
+                    if min(self._room.left, self._looks.left) < 0:
+                        return
                     continue
                 except FormatError as error:
-                    self._tell("unknown", where, "closed", _said(error, place))
+                    self._tell("unknown", where, _said(error, place))
                     continue
                 self._into(_Place(member, where, entry.name, place.depth + 1))
             if entry.flags & zips.ENCRYPTED and header.flags & zips.ENCRYPTED:
-                self._tell("unknown", where, "encrypted", "may be encrypted, and then nobody can look into it")
+                self._tell("unknown", where, "may be encrypted, and then nobody can look into it")
 
     def tar(self, place: _Place) -> None:
         for member in tars.members(place.source, self._limits) if tars.begins(place.head) else ():
@@ -128,7 +139,7 @@ class _Walk:
             self._into(_Place(part, part.name, member.name, place.depth + 1))
 
     def stream(self, place: _Place) -> None:
-        found = stream(place.source, place.head, self._limits)
+        found = stream(place.source, place.head, self._limits, self._room)
         if found is not None:
             self._into(_Place(found[1], f"{place.where}: unpacked", place.name, place.depth + 1))
 
@@ -138,7 +149,7 @@ class _Walk:
             if head.startswith(begins) and (begins != b"MZ" or _is_program(place.source)):
                 native = (begins, what) in _NATIVE
                 reason = f"is {what}, " + ("which runs when it is loaded" if native else "which is not looked into")
-                self._tell("unknown", place.where, "native" if native else "closed", reason)
+                self._tell("unknown", place.where, reason)
 
     # Pickles
 
@@ -163,11 +174,14 @@ class _Walk:
             self._pickles(place, 0, sure=False)
 
     def _pickles(self, place: _Place, start: int, *, sure: bool) -> None:
-        found = pickles.scan(place.source, place.where, self._limits, start, sure=sure)
+        most = self._operations
+        found = pickles.scan(place.source, place.where, self._limits, start, sure=sure, most=most)
+        self._operations -= found.operations
         self._add(found.acts)
         self._code.pickles += found.pickles
         self._code.imports += found.imports
         for source, at in found.nested:
+            self._looks.take(source.size, place.where)
             self._into(_Place(source, f"{place.where}: bytes at {at:,}", "", place.depth + 1))
 
     # What other formats hold

@@ -41,7 +41,7 @@ _NAMESPACES = frozenset(
         "prepacked",
     }
 )
-_LONGEST = 32 << 20
+_LONGEST = 1 << 19
 _RUNS = frozenset(
     {
         "runs programs", "runs Python code", "runs text as code", "runs programs and opens connections",
@@ -68,7 +68,7 @@ def script_acts(text: str, where: str) -> Iterator[Act]:
 def python_acts(text: str, where: str) -> Iterator[Act]:
     """The calls in Python code that run programs or text; those that importing it makes are dangerous."""
     if len(text) > _LONGEST:
-        yield Act("unknown", where, "code", f"is Python code of {len(text):,} characters, which is not looked into")
+        yield Act("unknown", where, "", f"is Python code of {len(text):,} characters, which is not looked into")
         return
     try:
         with warnings.catch_warnings():

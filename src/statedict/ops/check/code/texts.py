@@ -14,7 +14,7 @@ from statedict.ops.check.code.names import verdict
 from statedict.source import Source
 
 _YAML_TAG = re.compile(r"!!python/([\w/]+):([\w.]+)")
-_YAML_TARGET = re.compile(r"^[\s-]*['\"]?_target_['\"]?\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
+_YAML_TARGET = re.compile(r"^[ \t-]*['\"]?_target_['\"]?[ \t]*:[ \t]*['\"]?([\w.]+)", re.MULTILINE)
 _SCRIPT = re.compile(r"(^|/)code/.*\.py$")
 _TEMPLATES = ("chat_template", "default_chat_template")
 
@@ -25,7 +25,7 @@ def acts(source: Source, where: str, name: str, limits: Limits) -> Iterator[Act]
     if not lower.endswith((".json", ".py", ".yaml", ".yml", ".jinja", ".jinja2")) or not source.size:
         return
     if source.size > limits.header_bytes:
-        yield Act("unknown", where, "text", f"is a text of {source.size:,} bytes, which is not looked into")
+        yield Act("unknown", where, "", f"is a text of {source.size:,} bytes, which is not looked into")
         return
     text = source.read_at(0, source.size).decode("utf-8", "replace")
     if lower.endswith(".py"):
@@ -50,7 +50,8 @@ def _json(text: str, where: str) -> Iterator[Act]:
         yield from _templates(held.get(key), f"{where}: {key}")
     if "class_name" in held or "layers" in held:
         yield from keras.acts(held, where)
-    yield from _targets(held, where)
+    if '"_target_"' in text:
+        yield from _targets(held, where)
 
 
 def _remote(held: dict[Any, Any], where: str) -> Iterator[Act]:

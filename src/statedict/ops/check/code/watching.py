@@ -6,12 +6,13 @@ from typing import Any
 from statedict.composed import PartSource
 from statedict.index import shown
 from statedict.ops.check.code.act import Act, Verdict
-from statedict.ops.check.code.expressions import UNKNOWN, Blob, Call, Many, Name, elements, written
+from statedict.ops.check.code.expressions import UNKNOWN, Attribute, Blob, Call, Many, Name, elements, written
 from statedict.ops.check.code.names import verdict
 from statedict.source import BytesSource, Source
 
 _MOST_ACTS = 1_000
 """Different things that are told apart; what comes after is counted with the last."""
+_MOST_LOOKED_INTO = 10_000
 _COMPUTED = Verdict("dangerous", "imports what it computes, so that nobody can tell what")
 _CHANGED = Verdict("dangerous", "changes an imported object itself, for the whole program")
 _INDIRECT = Verdict("unknown", "calls what another call returned")
@@ -33,6 +34,7 @@ class Watcher:
         self.calls = 0
         self.arrays: list[Call] = []
         """joblib's descriptions of arrays whose bytes stand in the midst of the pickle, until the scan has met them."""
+        self._nested: dict[int, Any] = {}
         self._told: dict[tuple[str, str], Act] = {}
         self._imported: dict[str, tuple[Name, Verdict, int]] = {}
 
@@ -48,14 +50,17 @@ class Watcher:
             called.append(Act(thought.grade, self.where, _plain(name), thought.reason, at))
         return called
 
-    def tell(self, thought: Verdict, expression: str, at: int, key: str = "") -> None:
-        """Remember one act; of the same kind only the first, and how often."""
+    def tell(self, thought: Verdict, expression: Any, at: int, key: str = "") -> None:
+        """Remember one act; of one `key` only the first, and how often. `expression` is a text, or the value of one."""
         if thought.grade == "safe":
             return
-        kind = (key or expression, thought.reason)
+        if not key and len(self._told) < _MOST_ACTS:
+            key = expression = expression if isinstance(expression, str) else written(expression)
+        kind = (key, thought.reason)
         found = self._told.get(kind)
         if found is None and len(self._told) < _MOST_ACTS:
-            self._told[kind] = Act(thought.grade, self.where, expression, thought.reason, at)
+            text = expression if isinstance(expression, str) else written(expression)
+            self._told[kind] = Act(thought.grade, self.where, text, thought.reason, at)
         else:
             kind = kind if found else next(reversed(self._told))
             last = self._told[kind]
@@ -74,14 +79,14 @@ class Watcher:
 
     def computed_import(self, module: Any, name: Any, at: int) -> Any:
         self.imports += 1
-        self.tell(_COMPUTED, f"getattr(__import__({written(module)}), {written(name)})", at)
+        made = Call(Name("builtins", "getattr"), [Call(Name("builtins", "__import__"), [module]), name])
+        self.tell(_COMPUTED, made, at)
         return UNKNOWN
 
     def changed(self, target: Any, values: list[Any], at: int) -> None:
         """What was imported, or nobody knows what, is given a state or elements."""
         made = Call(Name("builtins", "vars"), [target])
-        value = written(values[0]) if len(values) == 1 else ", ".join(map(written, values[:4]))
-        self.tell(_CHANGED, f"{written(made)}.update({value})", at)
+        self.tell(_CHANGED, Call(Attribute(made, "update"), values[:4]), at)
 
     def called(self, call: Call, at: int) -> Any:
         """What a call is taken for: itself, or the name that it is known to give."""
@@ -96,7 +101,7 @@ class Watcher:
         thought = verdict(function.module, function.name)
         if thought.grade != "safe":
             self._imported.pop(full, None)
-            self.tell(thought, written(call), at, full)
+            self.tell(thought, call, at, full)
             self._look_into(call, at)
         return call
 
@@ -105,17 +110,21 @@ class Watcher:
             inner = call.function.function
             if isinstance(inner, Name) and inner.full == "functools.partial":
                 return  # graded when it was made
-            self.tell(_INDIRECT, written(call), at)
+            self.tell(_INDIRECT, call, at)
             self._look_into(call, at)
 
     def _look_into(self, call: Call, at: int) -> None:
         """Take bytes that are handed to a function that nobody knows for a file that it reads."""
-        for argument in elements(call.args) or ():
-            self._nest(argument, at)
+        if self.calls <= _MOST_LOOKED_INTO:
+            for argument in elements(call.args) or ():
+                self._nest(argument, at)
 
     def _nest(self, value: Any, at: int) -> None:
+        if id(value) in self._nested or len(self.nested) >= _MOST_ACTS:
+            return
         source = _bytes(value, f"{self.where}: bytes at {at:,}")
-        if source is not None and source.size > 1 and len(self.nested) < _MOST_ACTS:
+        if source is not None and source.size > 1:
+            self._nested[id(value)] = value
             self.nested.append((source, at))
 
     def filled(self, call: Call, at: int) -> None:
@@ -136,7 +145,7 @@ class Watcher:
             self._imported.pop(full, None)
             self.tell(thought, f"functools.partial({full}, …)", at, full)
         else:
-            self.tell(_INDIRECT, f"functools.partial({written(call.function)}, …)", at)
+            self.tell(_INDIRECT, Call(Name("functools", "partial"), [call.function, UNKNOWN]), at)
 
     # Calls whose meaning is known
 
@@ -146,13 +155,13 @@ class Watcher:
         self._imported.pop("builtins.getattr", None)
         self._imported.pop("__builtin__.getattr", None)
         if not isinstance(name, str):
-            self.tell(_COMPUTED, written(call), at)
+            self.tell(_COMPUTED, call, at)
         elif isinstance(target, Name):
             return self.imported(Name(target.module, f"{target.name}.{name}"), at)
         elif (thought := verdict("object", name)).grade == "dangerous":
-            self.tell(thought, written(call), at)
+            self.tell(thought, call, at)
         else:
-            self.tell(_ATTRIBUTE, written(call), at)
+            self.tell(_ATTRIBUTE, call, at)
         return call
 
     def applied_later(self, call: Call, at: int) -> Any:
@@ -168,7 +177,7 @@ class Watcher:
         args = elements(call.args) or []
         for cls in args[:2]:
             if not isinstance(cls, Name):
-                self.tell(_INDIRECT, written(call), at)
+                self.tell(_INDIRECT, call, at)
         if args and isinstance(args[0], Name):
             return self.called(Call(args[0], args[2:]), at)
         return call
@@ -181,14 +190,14 @@ class Watcher:
         args = elements(call.args) or []
         source = _bytes(args[0], f"{self.where}: bytes at {at:,}") if len(args) == 1 else None
         if source is None:
-            self.tell(Verdict("dangerous", "reads a pickle out of bytes that it computes"), written(call), at)
+            self.tell(Verdict("dangerous", "reads a pickle out of bytes that it computes"), call, at)
         else:
             self._nest(args[0], at)
         return call
 
     def type_asked(self, call: Call, at: int) -> Any:
         if len(elements(call.args) or ()) != 1:
-            self.tell(Verdict("unknown", "makes a new class"), written(call), at)
+            self.tell(Verdict("unknown", "makes a new class"), call, at)
         return call
 
 
