@@ -28,8 +28,8 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "loading": ("--markdown",),
 }
 """Each benchmark, in the order of the page, with what its program is told so that it prints Markdown."""
-BY_HAND = ("diff_tools", "exploring", "tools", "trust", "zoo")
-"""Those that need what is not installed here, other tools or a browser, or say how much to make."""
+BY_HAND = ("cluster", "diff_tools", "exploring", "tools", "trust", "zoo")
+"""Those that need what is not here, other tools, a browser or a cluster, or are told how much to make."""
 _MEASURED = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
