@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,9 @@ def main() -> None:
         save_file(values, folder / "net.safetensors")
         model = sd.open(folder / "net.safetensors")
         operations: dict[str, Callable[..., Any]] = {
-            "stats": lambda **how: sd.stats(model, **how),
-            "stats with quantiles": lambda **how: sd.stats(model, quantiles=[0.5], **how),
-            "hash, sha256": lambda **how: sd.fingerprint(model, algorithm="sha256", **how),
+            "stats": partial(sd.stats, model),
+            "stats with quantiles": partial(sd.stats, model, quantiles=[0.5]),
+            "hash, sha256": partial(sd.fingerprint, model, algorithm="sha256"),
         }
         for workers in (1, 2):
             with dask_cluster(folder, workers) as processes:
