@@ -48,7 +48,7 @@ def measure(folder: Path, count: int) -> bool:
         timed("find by digest", lambda: find(catalog, digest=same.largest[0].digest))
         timed("SQL", lambda: catalog.asked("SELECT dtype, count(*), sum(nbytes) FROM tensors GROUP BY ALL"))
     parents = {Path(name).name: Path(said["parent"]).name for _, name, said in lines if said}
-    right = sum(zoo.parents[name] == parent for name, parent in parents.items())
+    right = sum(zoo.parents.get(name) == parent for name, parent in parents.items())
     print(f"duplicates: {same.tensors:,} of {zoo.duplicated:,}; bytes saved {same.saved:,} of {zoo.saved:,}")
     print(f"lineage: {right:,} of {len(zoo.parents):,} parents right, {len(parents) - right:,} wrong")
     return (same.tensors, same.saved, parents) == (zoo.duplicated, zoo.saved, zoo.parents)

@@ -9,8 +9,8 @@ from statedict.errors import PatternError, StatedictError
 
 _STORED = """
 WITH stored AS (
-    SELECT DISTINCT ON (checkpoint, digest) * FROM tensors
-    WHERE digest IS NOT NULL AND nbytes > 0 ORDER BY checkpoint, digest, name),
+    SELECT checkpoint, digest, any_value(nbytes) AS nbytes, min(name) AS name FROM tensors
+    WHERE digest IS NOT NULL AND nbytes > 0 GROUP BY checkpoint, digest),
 grouped AS (
     SELECT digest, count(*) AS copies, any_value(nbytes) AS nbytes, any_value(nbytes) * (count(*) - 1) AS saved,
         min(checkpoint) AS first
@@ -20,9 +20,10 @@ _SAVED = f"""{_STORED}
 SELECT count(*) FILTER (copies > 1), coalesce(sum(saved), 0), coalesce(sum(nbytes * copies), 0) FROM grouped
 """  # noqa: S608 - our own text
 _LARGEST = f"""{_STORED}
-SELECT g.digest, s.dtype, s.shape, g.copies, g.nbytes, s.name, c.path
+SELECT g.digest, t.dtype, t.shape, g.copies, g.nbytes, t.name, c.path
 FROM (SELECT * FROM grouped WHERE copies > 1 ORDER BY saved DESC, digest LIMIT ?) g
 JOIN stored s ON s.digest = g.digest AND s.checkpoint = g.first JOIN checkpoints c ON c.id = g.first
+JOIN tensors t ON t.checkpoint = g.first AND t.digest = g.digest AND t.name = s.name
 ORDER BY g.saved DESC, g.digest
 """  # noqa: S608 - our own text
 _WHOLE = """

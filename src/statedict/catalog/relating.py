@@ -1,9 +1,9 @@
 """Which checkpoints derive from which: found from the tensors that they share, and from those that are close.
 
 Tensors of the same digest are shared. Tensors of the same name and shape are close where, of 64 of their elements, few
-have crossed the median (half of them do by chance). A checkpoint's parent is the earlier one from which it is the least
-way: the squares of what changed as a share of the child's squares, by elements; nothing for what is shared, and
-all for what is neither shared nor close. Of equally near ones it is the earliest.
+have crossed the median, and all together have changed by less than a third. A checkpoint's parent is the earlier one
+from which it is the least way: the squares of what changed as a share of the child's squares, by elements; nothing for
+what is shared, and all for what is neither shared nor close. Of equally near ones it is the earliest.
 """
 
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 from statedict.catalog.database import Catalog
 
 CLOSE = 12
-"""Bits of 64 in which the sketches of close tensors differ at most: by chance fewer than one pair in a million does."""
+"""Bits of 64 in which the sketches of close tensors differ at most; few pairs do so by chance."""
+_FAR = 0.1
+"""The squares of what changed, as a share of the squares, from which on a tensor is not close, whatever its bits."""
 _LEAST = 0.05
 """The share of its elements that a child has in common with its parent at least."""
 _FEWEST = 64
@@ -37,7 +39,7 @@ CREATE OR REPLACE TEMP TABLE same AS
     FROM held child JOIN held parent ON child.digest = parent.digest AND parent.place < child.place
     WHERE child.holders <= {_MOST} AND child.holders > 1;
 CREATE OR REPLACE TEMP TABLE bands AS
-    SELECT checkpoint, place, name, shape, numel, digest, sketch, band, (sketch >> (band * 16)) & 65535 AS bits
+    SELECT checkpoint, place, name, shape, numel, digest, sketch, samples, band, (sketch >> (band * 16)) & 65535 AS bits
     FROM parts, (SELECT unnest([0, 1, 2, 3])::UBIGINT AS band) WHERE sketch IS NOT NULL;
 CREATE OR REPLACE TEMP TABLE kin AS
     SELECT DISTINCT child, parent FROM (
@@ -46,16 +48,19 @@ CREATE OR REPLACE TEMP TABLE kin AS
         SELECT child.checkpoint, parent.checkpoint FROM bands child JOIN bands parent
             ON child.name = parent.name AND child.shape = parent.shape AND child.band = parent.band
             AND child.bits = parent.bits AND parent.place < child.place
-        WHERE child.digest <> parent.digest AND bit_count(xor(child.sketch, parent.sketch)) <= {CLOSE});
+        WHERE child.digest <> parent.digest AND bit_count(xor(child.sketch, parent.sketch)) <= {CLOSE}
+            AND array_distance(child.samples, parent.samples) ^ 2
+                <= {_FAR} * array_inner_product(child.samples, child.samples));
 CREATE OR REPLACE TEMP TABLE children AS -- apart, or name and shape are joined before the checkpoints
     SELECT kin.child, kin.parent, c.name, c.shape, c.numel, c.digest, c.sketch, c.samples
     FROM kin JOIN parts c ON c.checkpoint = kin.child WHERE c.sketch IS NOT NULL;
 CREATE OR REPLACE TEMP TABLE near AS
     SELECT c.child, c.parent, sum(c.numel) AS near,
-        sum(c.numel * least(1, array_distance(c.samples, p.samples) ^ 2
-            / array_inner_product(c.samples, c.samples))) AS way
+        sum(c.numel * array_distance(c.samples, p.samples) ^ 2 / array_inner_product(c.samples, c.samples)) AS way
     FROM children c JOIN parts p ON p.checkpoint = c.parent AND p.name = c.name AND p.shape = c.shape
-    WHERE c.digest <> p.digest AND bit_count(xor(c.sketch, p.sketch)) <= {CLOSE} GROUP BY ALL;
+    WHERE c.digest <> p.digest AND bit_count(xor(c.sketch, p.sketch)) <= {CLOSE}
+        AND array_distance(c.samples, p.samples) ^ 2 <= {_FAR} * array_inner_product(c.samples, c.samples)
+    GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE pairs AS
     SELECT kin.child, kin.parent, coalesce(s.shared, 0) AS shared, coalesce(near.near, 0) AS near,
         (coalesce(s.shared, 0) + coalesce(near.near, 0)) / o.numel AS similarity,
@@ -68,6 +73,20 @@ INSERT INTO lineage SELECT child, parent, shared, near, similarity FROM (
     SELECT *, row_number() OVER (PARTITION BY child ORDER BY way, place) AS best FROM pairs
     WHERE similarity >= {_LEAST}) WHERE best = 1;
 """  # noqa: S608 - the numbers are our own
+
+
+_ALL = """
+SELECT c.path, p.path, l.shared, l.near, l.similarity FROM lineage l
+JOIN checkpoints c ON c.id = l.child JOIN checkpoints p ON p.id = l.parent
+"""
+_ORDER = " ORDER BY c.modified, c.path"
+_FAMILY = f"""
+WITH RECURSIVE above(id) AS (
+    SELECT id FROM checkpoints WHERE path = ? UNION SELECT l.parent FROM lineage l JOIN above ON l.child = above.id),
+family(id) AS (
+    SELECT id FROM above UNION SELECT l.child FROM lineage l JOIN family ON l.parent = family.id)
+{_ALL} WHERE l.child IN (SELECT id FROM family) {_ORDER}
+"""  # noqa: S608 - our own text
 
 
 def relate(catalog: Catalog) -> None:
@@ -86,14 +105,11 @@ def families(catalog: Catalog, only: str | None = None) -> list[tuple[int, str, 
 
     Of those alone that `only` is one of, where a path is given.
     """
-    rows = catalog.rows(
-        "SELECT c.path, p.path, l.shared, l.near, l.similarity, c.nbytes FROM lineage l "
-        "JOIN checkpoints c ON c.id = l.child JOIN checkpoints p ON p.id = l.parent ORDER BY c.modified, c.path"
-    )
+    rows = catalog.rows(_ALL + _ORDER) if only is None else catalog.rows(_FAMILY, [only])
     children: dict[str, list[str]] = {}
     said: dict[str, dict[str, Any]] = {}
     parents: dict[str, str] = {}
-    for child, parent, shared, near, similarity, _ in rows:
+    for child, parent, shared, near, similarity in rows:
         children.setdefault(parent, []).append(child)
         parents[child] = parent
         said[child] = {"parent": parent, "shared": int(shared), "close": int(near), "similarity": round(similarity, 6)}
