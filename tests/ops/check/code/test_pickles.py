@@ -15,6 +15,7 @@ import torch
 
 from statedict.limits import DEFAULT_LIMITS, Limits
 from statedict.ops.check.code.act import Act
+from statedict.ops.check.code.opcodes import _of_line
 from statedict.ops.check.code.pickles import scan
 from statedict.ops.check.code.places import look
 from statedict.source import BytesSource
@@ -110,3 +111,12 @@ def test_as_many_opcodes_as_the_limit_has() -> None:
     found = scan(BytesSource(data), "x", Limits(opcodes=100))
     assert [act.grade for act in found.acts] == ["unknown"]
     assert "`Limits.opcodes`" in found.acts[0].reason
+
+
+def test_texts_of_protocol_0_are_unescaped_as_python_does() -> None:
+    texts = ["os.system", "a\n\t\r\\'\"", "\x00\xff", "tab\there"]
+    for text in texts:
+        line = repr(text.encode("latin-1"))[1:].encode()
+        assert _of_line(ord("S"), line) == text
+    assert _of_line(ord("S"), rb"'os.sys\x74em\101'") == "os.systemA"
+    assert _of_line(ord("S"), rb"'\c\N'") == r"\c\N"  # no escapes: Python warns of them, and keeps them

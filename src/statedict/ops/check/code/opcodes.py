@@ -4,6 +4,7 @@ Lenient where readers differ: a number or text that is written oddly is `UNKNOWN
 that are long are not read.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -147,7 +148,7 @@ def _of_line(code: int, line: bytes) -> Any:
     if code == ord("S"):
         text = line.strip()
         text = text[1:-1] if len(text) > 1 and text[:1] == text[-1:] and text[:1] in b"'\"" else text
-        return text.decode("unicode_escape", "replace") if len(text) <= _LONGEST_KEPT else UNKNOWN
+        return _ESCAPES.sub(_unescaped, text).decode("latin-1") if len(text) <= _LONGEST_KEPT else UNKNOWN
     if code in b"VP":
         return _raw_unicode(line)
     if code == ord("F"):
@@ -156,6 +157,18 @@ def _of_line(code: int, line: bytes) -> Any:
     if code == ord("I") and digits in (b"00", b"01"):
         return digits == b"01"
     return int(digits) if digits.removeprefix(b"-").isdigit() and len(digits) < 1000 else UNKNOWN
+
+
+_ESCAPES = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([0-7]{1,3})|(.))", re.DOTALL)
+_LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v", b"\n": b""}
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    """What stands for an escape in a text of protocol 0; the escape itself where there is no such one."""
+    code, octal, letter = match.groups()
+    if letter is None:
+        return bytes([int(code, 16) if code else int(octal, 8) & 0xFF])
+    return letter if letter in b"\\'\"" else _LETTERS.get(letter, match.group())
 
 
 def _raw_unicode(line: bytes) -> str:
