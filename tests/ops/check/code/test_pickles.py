@@ -115,8 +115,8 @@ def test_as_many_opcodes_as_the_limit_has() -> None:
 
 def test_texts_of_protocol_0_are_unescaped_as_python_does() -> None:
     texts = ["os.system", "a\n\t\r\\'\"", "\x00\xff", "tab\there"]
-    for text in texts:
-        line = repr(text.encode("latin-1"))[1:].encode()
-        assert _of_line(ord("S"), line) == text
+    for each in texts:
+        line = repr(each.encode("latin-1"))[1:].encode()
+        assert _of_line(ord("S"), line) == each
     assert _of_line(ord("S"), rb"'os.sys\x74em\101'") == "os.systemA"
     assert _of_line(ord("S"), rb"'\c\N'") == r"\c\N"  # no escapes: Python warns of them, and keeps them
