@@ -59,23 +59,30 @@ def _current(block: re.Match[str], names: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _workplace() -> Generator[None]:
-    """A temporary folder to work in, with the examples in it, so that a page can write what it likes."""
+    """A temporary folder to work in, with the examples in it, so that a page can write what it likes.
+
+    The command `statedict` is that of this Python, for what a page runs itself as well.
+    """
+    before = os.environ["PATH"]
+    os.environ["PATH"] = os.pathsep.join([os.fspath(Path(sys.executable).parent), before])
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "examples").symlink_to(ROOT / "examples")
         with contextlib.chdir(folder):
-            yield
+            try:
+                yield
+            finally:
+                os.environ["PATH"] = before
 
 
 def _session(body: str) -> str:
     """The shell commands of a block, each followed by what it prints on a pipe: all of it, without colour."""
-    path = os.pathsep.join([os.fspath(Path(sys.executable).parent), os.environ["PATH"]])
     plain = {
         name: value for name, value in os.environ.items() if name not in {"COLUMNS", "FORCE_COLOR", "CLICOLOR_FORCE"}
     }
     lines: list[str] = []
     for command in (line for line in body.splitlines() if line.startswith("$ ")):
         done = subprocess.run(
-            command[2:], shell=True, check=False, text=True, encoding="utf-8", env={**plain, "PATH": path},
+            command[2:], shell=True, check=False, text=True, encoding="utf-8", env=plain,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         lines += [command, *done.stdout.splitlines()]
