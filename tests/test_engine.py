@@ -181,7 +181,7 @@ def test_an_error_stops_the_work(kernel: Callable[[Any, Any], int], error: type[
     with pytest.raises(error):
         run([Job(info, kernel, max)], threads=threads)
     assert len(source.reads) <= 4 * (engine._WAITING * threads + threads)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("statedict")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("statedict_")]
 
 
 class Counting(Executor):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from statedict import engine
 from statedict.executors import Rehearsal, Rehearsed
 from statedict.opening import open
 from statedict.ops.stats import stats
@@ -23,7 +24,8 @@ def net(tmp_path: Path) -> Path:
     return tmp_path / "net.safetensors"
 
 
-def test_reading_is_planned(net: Path) -> None:
+def test_reading_is_planned(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_UNIT", 4 * MIB)
     with pytest.raises(Rehearsed) as told:
         stats(open(net), executor=Rehearsal())
 
