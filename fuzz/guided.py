@@ -4,7 +4,7 @@ import random
 import sys
 from pathlib import Path
 
-import atheris
+import atheris  # pyright: ignore[reportMissingModuleSource] - an extra of its own
 
 with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue]
     include=["statedict"], enable_loader_override=False
