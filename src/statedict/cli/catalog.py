@@ -61,9 +61,10 @@ def add(
     from statedict.catalog.database import Catalog
     from statedict.views.catalog import added_lines
 
-    pool = nullcontext(executor) if executor or threads == 1 else processes(threads)
-    with Catalog(db, create=True) as catalog, pool as workers, reading_bar("Adding") as progress:
-        found = add_all(catalog, root, prints=prints, executor=workers, progress=progress)
+    with Catalog(db, create=True) as catalog:
+        pool = nullcontext(executor) if executor or threads == 1 else processes(threads)
+        with pool as workers, reading_bar("Adding") as progress:
+            found = add_all(catalog, root, prints=prints, executor=workers, progress=progress)
     if as_json:
         from statedict.views.documents import document, schema
 
