@@ -6,14 +6,8 @@ from typing import Any
 import pytest
 
 from tests.axe import violations
-from tests.browser import browser, explorer, opened_page
+from tests.browser import explorer, opened_page
 from tests.sample_checkpoints import write_all
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Generator[Any]:
-    with browser() as held:
-        yield held
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from statedict.editing import edits_of
-from tests.browser import Looked, browser, explorer, opened_page
+from tests.browser import Looked, explorer, opened_page
 from tests.commands import run
 
 
@@ -26,12 +26,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(before, folder / "a.pt")
     torch.save(after, folder / "b.pt")
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Generator[Any]:
-    with browser() as held:
-        yield held
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import statedict as sd
 from statedict.errors import PatternError
 from statedict.ops.patterns import compile_pattern
 from statedict.views.lines import escaped
-from tests.browser import Looked, browser, explorer, opened_page
+from tests.browser import Looked, explorer, opened_page
 from tests.commands import process
 from tests.sample_checkpoints import HOSTILE_NAMES, write_all
 
@@ -25,12 +25,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("explored")
     write_all(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Generator[Any]:
-    with browser() as held:
-        yield held
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """A report: one file that needs nothing else, opened from disk in a real Chromium."""
 
 import re
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 import statedict as sd
 from statedict.web.report import bundled
-from tests.browser import browser, opened_page
+from tests.browser import opened_page
 from tests.commands import run
 from tests.sample_checkpoints import HOSTILE_NAMES, write_all
 
@@ -20,12 +19,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reported")
     write_all(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Generator[Any]:
-    with browser() as held:
-        yield held
 
 
 def written(folder: Path, *files: str) -> Path:

@@ -2,17 +2,12 @@
 
 import click
 
-from statedict.cli.explore import side
+from statedict.cli.explore import side, two_sides
 from statedict.extras import needed
 
 
 @click.command(short_help="Look at it in the terminal: tree, search, statistics, differences.")
-@click.argument("a")
-@click.argument("b", required=False)
-@click.option("--key", metavar="NAME", help="Take only this part of both: a module, by its name.")
-@click.option("--key-b", metavar="NAME", help="Take only this part of B.")
-@click.option("--strip", is_flag=True, help="Take wrappers' prefixes out of both: `module.`, `_orig_mod.`, ...")
-@click.option("--format", metavar="NAME", help="Read A as this format instead of telling it.")
+@two_sides
 def command(a: str, b: str | None, key: str | None, key_b: str | None, strip: bool, format: str | None) -> int:
     """Look at A in the terminal, on this machine or another: its tree, and whatever is chosen in it.
 

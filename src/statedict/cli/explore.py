@@ -1,7 +1,8 @@
 """`statedict explore`: one checkpoint, or two beside each other, in the browser."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,13 +14,29 @@ if TYPE_CHECKING:
     from statedict.web.side import Side
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def two_sides(function: F) -> F:
+    """A and B as the arguments of a command that shows one checkpoint or two, and what is to be taken of each."""
+    for decorate in reversed(
+        (
+            click.argument("a"),
+            click.argument("b", required=False),
+            click.option("--key", metavar="NAME", help="Take only this part of both: a module, by its name."),
+            click.option("--key-b", metavar="NAME", help="Take only this part of B."),
+            click.option(
+                "--strip", is_flag=True, help="Take wrappers' prefixes out of both: `module.`, `_orig_mod.`, ..."
+            ),
+            click.option("--format", metavar="NAME", help="Read A as this format instead of telling it."),
+        )
+    ):
+        function = decorate(function)
+    return function
+
+
 @click.command(short_help="Look at it in the browser: tree, map, heat maps, differences.")
-@click.argument("a")
-@click.argument("b", required=False)
-@click.option("--key", metavar="NAME", help="Take only this part of both: a module, by its name.")
-@click.option("--key-b", metavar="NAME", help="Take only this part of B.")
-@click.option("--strip", is_flag=True, help="Take wrappers' prefixes out of both: `module.`, `_orig_mod.`, ...")
-@click.option("--format", metavar="NAME", help="Read A as this format instead of telling it.")
+@two_sides
 @click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Any that is free, unless given.")
 @click.option("--no-browser", is_flag=True, help="Print the address, and open no browser.")
 def command(

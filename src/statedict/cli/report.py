@@ -6,7 +6,7 @@ import click
 
 from statedict import writing
 from statedict.cli import output
-from statedict.cli.explore import side
+from statedict.cli.explore import side, two_sides
 from statedict.cli.progress import reading_bar
 from statedict.errors import StatedictError
 from statedict.plan import Plan
@@ -15,13 +15,8 @@ from statedict.views.numbers import size
 
 
 @click.command(short_help="The same as one file to send: tree, map and statistics.")
-@click.argument("a")
-@click.argument("b", required=False)
 @click.option("-o", "--output", "written", metavar="FILE", required=True, help="The .html file to write.")
-@click.option("--key", metavar="NAME", help="Take only this part of both: a module, by its name.")
-@click.option("--key-b", metavar="NAME", help="Take only this part of B.")
-@click.option("--strip", is_flag=True, help="Take wrappers' prefixes out of both: `module.`, `_orig_mod.`, ...")
-@click.option("--format", metavar="NAME", help="Read A as this format instead of telling it.")
+@two_sides
 @click.option("--force", is_flag=True, help="Replace what is at FILE.")
 def command(
     a: str,

@@ -163,7 +163,7 @@ def _members(data: bytes, count: int, shift: int, source: Source, limits: Limits
         # Without arguments it is decoded in half the time.
         name = raw.decode() if raw.isascii() else raw.decode("utf-8" if flags & _UTF8 else "cp437", "backslashreplace")
         if packed == _MAX32 or plain == _MAX32 or header == _MAX32:
-            packed, plain, header = _wide(data[position : position + extra], packed, plain, header)
+            packed, plain, header = widened(data[position : position + extra], packed, plain, header)
         header += shift
         if header + packed > file_size:
             raise FormatError(
@@ -200,7 +200,7 @@ def _packed(source: Source, name: str, header: int, flags: int, method: int, pac
     raise FormatError(f"{source.name}: member `{shown(name)}` is compressed by method {method}; only deflate is read")
 
 
-def _wide(extra: bytes, packed: int, plain: int, header: int) -> tuple[int, int, int]:
+def widened(extra: bytes, packed: int, plain: int, header: int) -> tuple[int, int, int]:
     """The sizes and offset that ZIP64's extra field (header ID 1) holds for those that do not fit 32 bits."""
     position = 0
     while position + 4 <= len(extra):

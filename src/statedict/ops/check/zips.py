@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from statedict.composed import PartSource
 from statedict.errors import FormatError, LimitError
+from statedict.formats._zip import widened
 from statedict.index import shown
 from statedict.limits import Limits
 from statedict.ops.check.unpacked import Room, Unpacked
@@ -185,7 +186,7 @@ def _entry(data: bytes, position: int, end: End) -> tuple[Entry, int]:
     named, extra, noted, _, _, external, header = fields[10:]
     begin = position + _CENTRAL.size
     raw = data[begin : begin + named]
-    packed, plain, header = _widened(data[begin + named : begin + named + extra], packed, plain, header)
+    packed, plain, header = widened(data[begin + named : begin + named + extra], packed, plain, header)
     after = begin + named + extra + noted
     entry = Entry(
         _name(raw, flags), flags, method, crc, packed, plain, header + end.shift, external >> 16,
@@ -196,22 +197,6 @@ def _entry(data: bytes, position: int, end: End) -> tuple[Entry, int]:
 
 def _name(raw: bytes, flags: int) -> str:
     return raw.decode("utf-8" if flags & UTF8 else "cp437", "backslashreplace") if not raw.isascii() else raw.decode()
-
-
-def _widened(extra: bytes, packed: int, plain: int, header: int) -> tuple[int, int, int]:
-    """The three with what ZIP64's extra field says in place of those that do not fit 32 bits."""
-    position = 0
-    while position + 4 <= len(extra):
-        kind, size = struct.unpack_from("<HH", extra, position)
-        if kind == 1:
-            held = extra[position + 4 : position + 4 + size]
-            values = iter(struct.unpack_from(f"<{len(held) // 8}Q", held))
-            plain = next(values, plain) if plain == _MAX32 else plain
-            packed = next(values, packed) if packed == _MAX32 else packed
-            header = next(values, header) if header == _MAX32 else header
-            break
-        position += 4 + size
-    return packed, plain, header
 
 
 def local(source: Source, at: int) -> Entry | None:
@@ -226,7 +211,7 @@ def local(source: Source, at: int) -> Entry | None:
     if begin + named + extra > source.size:
         return None
     rest = source.read_at(begin, named + extra)
-    packed, plain, _ = _widened(rest[named:], packed, plain, 0)
+    packed, plain, _ = widened(rest[named:], packed, plain, 0)
     data_at = begin + named + extra
     return Entry(
         _name(rest[:named], flags), flags, method, crc, packed, plain, at, data=data_at, at=at, size=data_at - at
