@@ -1,7 +1,5 @@
 """What a run comes to, as lines."""
 
-from typing import Any
-
 from statedict.planning import Estimate
 from statedict.views.lines import Line
 from statedict.views.numbers import counted, size
@@ -17,33 +15,19 @@ def plan_lines(found: Estimate) -> list[Line]:
     speeds = [("read", found.read_rate), ("written", found.write_rate)]
     said = ", ".join(f"{size(int(rate))}/s {what}" for what, rate in speeds if rate)
     if said:
-        rows.append(("takes", f"about {duration(found.seconds)}, at {said}, as measured just now"))
+        rows.append(("takes", f"{duration(found.seconds)}, at {said}, as measured just now"))
     width = max(len(name) for name, _ in rows)
     return [[(f"{name:<{width}}  ", "dim"), (text, "")] for name, text in rows]
 
 
-def plan_fields(found: Estimate) -> dict[str, Any]:
-    """The same for JSON."""
-    return {
-        "read": found.read,
-        "written": found.written,
-        "files": found.files,
-        "targets": found.targets,
-        "pieces": found.units,
-        "threads": found.threads,
-        "memory": found.memory,
-        "seconds": round(found.seconds, 3),
-    }
-
-
 def duration(seconds: float) -> str:
-    """A time in the two largest units that say enough."""
+    """A time, roughly, in the unit that says enough."""
     if seconds < 1:
         return "less than a second"
     if seconds < 90:
-        return f"{seconds:.0f} seconds"
+        return f"about {seconds:.0f} seconds"
     if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
+        return f"about {seconds / 60:.0f} minutes"
     if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} hours"
-    return f"{seconds / 86400:.1f} days"
+        return f"about {seconds / 3600:.1f} hours"
+    return f"about {seconds / 86400:.1f} days"
