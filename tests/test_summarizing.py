@@ -40,9 +40,9 @@ def test_stretches_of_a_file_are_what_the_kernel_says_of_their_elements(
     path.write_bytes(data * (8 * (BLOCK + 1000) // 64 + 3 * BLOCK // 64 + 1))
     dtype, source = DTYPES[name], FileSource(path)
     stretches = [Stretch(dtype, offset, numel) for offset, numel in cuts]
-    found = SUMMARIZE.of_file(source, stretches)
+    found = SUMMARIZE.of_files([source], stretches)
     assert found is not None
-    for (_, offset, numel), summary in zip(stretches, found, strict=True):
+    for (_, offset, numel, *_), summary in zip(stretches, found, strict=True):
         values = np.frombuffer(path.read_bytes()[offset : offset + dtype.nbytes(numel)], dtype.to_numpy())
         assert repr(summary) == repr(kernels.summarize(dtype, values.copy()))
 

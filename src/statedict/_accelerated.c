@@ -251,6 +251,18 @@ static PyObject *summarize(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* Add what lies between two blocks to what lies between those before. Of blocks of the same bits nothing is summed. */
+static void compare_block(int first, const char *a, int second, const char *b, int64_t count, Difference *all)
+{
+    Difference block = {.count = count, .same = count};
+    if (first != second || memcmp(a, b, count * SIZES[first]) != 0) chosen->compare(first, a, second, b, count, &block);
+    all->count += block.count, all->same += block.same, all->changed += block.changed, all->finite += block.finite;
+    all->nans += block.nans, all->infinities += block.infinities, all->mended += block.mended;
+    all->largest = block.largest > all->largest ? block.largest : all->largest;
+    all->absolute += block.absolute, all->squares += block.squares;
+    all->before += block.before, all->after += block.after;
+}
+
 #ifndef _WIN32
 /* One row of what `summarize_file` is asked for: elements of one type that lie side by side. */
 typedef struct { int64_t code, offset, count; } Stretch;
@@ -298,6 +310,48 @@ static PyObject *summarize_file(PyObject *self, PyObject *args)
         Py_BEGIN_ALLOW_THREADS
         for (int64_t at = 0; good && at < number; at++)
             good = summarize_stretch(descriptor, &stretches[at], room.buf, (Summary *)out.buf + at);
+        Py_END_ALLOW_THREADS
+    }
+    else if (!PyErr_Occurred()) fits(0, F64, &out);
+    PyBuffer_Release(&asked);
+    PyBuffer_Release(&room);
+    PyBuffer_Release(&out);
+    return valid ? PyBool_FromLong(good) : NULL;
+}
+/* One row of what `compare_file` is asked for: elements of one file, and as many of another. */
+typedef struct { int64_t first, offset, second, beside, count; } Pair;
+
+/* What lies between both sides of a pair, a block at a time. Whether all could be read. */
+static int compare_pair(int file, int other, const Pair *asked, char *room, Difference *all)
+{
+    int first = (int)asked->first, second = (int)asked->second;
+    char *before = room, *after = room + BLOCK * 8;
+    memset(all, 0, sizeof *all);
+    for (int64_t at = 0; at < asked->count; at += BLOCK) {
+        int64_t some = asked->count - at < BLOCK ? asked->count - at : BLOCK;
+        if (!filled(file, before, some * SIZES[first], asked->offset + at * SIZES[first])) return 0;
+        if (!filled(other, after, some * SIZES[second], asked->beside + at * SIZES[second])) return 0;
+        compare_block(first, before, second, after, some, all);
+    }
+    return 1;
+}
+
+static PyObject *compare_file(PyObject *self, PyObject *args)
+{
+    int file, other, good = 1;
+    Py_buffer asked, room, out;
+    if (!PyArg_ParseTuple(args, "iiy*w*w*", &file, &other, &asked, &room, &out)) return NULL;
+    const Pair *pairs = asked.buf;
+    int64_t number = asked.len / (int64_t)sizeof(Pair);
+    int valid = out.len == number * (int64_t)sizeof(Difference) && room.len >= (int64_t)BLOCK * 16
+                && fits(1, F64, &asked) && fits(1, F64, &room) && fits(1, F64, &out);
+    for (int64_t at = 0; valid && at < number; at++)
+        valid = pairs[at].first >= 0 && pairs[at].first <= BF16 && pairs[at].second >= 0 && pairs[at].second <= BF16
+                && pairs[at].count >= 0;
+    if (valid) {
+        Py_BEGIN_ALLOW_THREADS
+        for (int64_t at = 0; good && at < number; at++)
+            good = compare_pair(file, other, &pairs[at], room.buf, (Difference *)out.buf + at);
         Py_END_ALLOW_THREADS
     }
     else if (!PyErr_Occurred()) fits(0, F64, &out);
@@ -365,15 +419,7 @@ static void compare_blocks(int first, const char *a, int second, const char *b, 
 {
     for (int64_t at = 0; at < count; at += BLOCK) {
         int64_t some = count - at < BLOCK ? count - at : BLOCK;
-        const char *before = a + at * SIZES[first], *after = b + at * SIZES[second];
-        Difference block = {.count = some, .same = some};
-        if (first != second || memcmp(before, after, some * SIZES[first]) != 0)
-            chosen->compare(first, before, second, after, some, &block);
-        all->count += block.count, all->same += block.same, all->changed += block.changed, all->finite += block.finite;
-        all->nans += block.nans, all->infinities += block.infinities, all->mended += block.mended;
-        all->largest = block.largest > all->largest ? block.largest : all->largest;
-        all->absolute += block.absolute, all->squares += block.squares;
-        all->before += block.before, all->after += block.after;
+        compare_block(first, a + at * SIZES[first], second, b + at * SIZES[second], some, all);
     }
 }
 
@@ -439,6 +485,8 @@ static PyMethodDef METHODS[] = {
 #ifndef _WIN32
     {"summarize_file", summarize_file, METH_VARARGS,
      "summarize_file(descriptor, stretches, room, out): the same of each stretch; False where one cannot be read."},
+    {"compare_file", compare_file, METH_VARARGS,
+     "compare_file(descriptor, other, pairs, room, out): `compare` of each pair; False where one cannot be read."},
 #endif
     {"cast", cast, METH_VARARGS, "cast(from, data, to, out): convert floating-point elements as PyTorch does."},
     {"linear", linear, METH_VARARGS,
@@ -790,6 +838,33 @@ typedef __m256d AT_LEVEL(Wide);
 
 ADD_NARROW(halves, HALVES)
 ADD_NARROW(brains, BRAINS)
+
+/* What lies between GROUP elements and as many others, all finite, added to the lanes: as `floats_between`. */
+#define BETWEEN_NARROW(NAME, VALUES)                                                                                   \
+    static void AT_LEVEL(between_##NAME)(const uint16_t *restrict a, const uint16_t *restrict b, Between *restrict sums) \
+    {                                                                                                                  \
+        const AT_LEVEL(Wide) sign = WIDE(set1)(-0.0);                                                                  \
+        for (int lane = 0; lane < LANES; lane += WIDTH) {                                                              \
+            AT_LEVEL(Wide) largest = WIDE(loadu)(sums->largest + lane), squares = WIDE(loadu)(sums->squares + lane);   \
+            AT_LEVEL(Wide) absolute = WIDE(loadu)(sums->absolute + lane);                                              \
+            AT_LEVEL(Wide) before = WIDE(loadu)(sums->before + lane), after = WIDE(loadu)(sums->after + lane);         \
+            for (int row = 0; row < GROUP / LANES; row++) {                                                            \
+                AT_LEVEL(Wide) x = VALUES(a + lane + row * LANES), y = VALUES(b + lane + row * LANES);                 \
+                AT_LEVEL(Wide) apart = WIDE(sub)(y, x), size = WIDE(andnot)(sign, apart);                              \
+                largest = WIDE(max)(size, largest);                                                                    \
+                absolute = WIDE(add)(absolute, size);                                                                  \
+                squares = WIDE(add)(squares, WIDE(mul)(apart, apart));                                                 \
+                before = WIDE(fmadd)(x, x, before);                                                                    \
+                after = WIDE(fmadd)(y, y, after);                                                                      \
+            }                                                                                                          \
+            WIDE(storeu)(sums->largest + lane, largest), WIDE(storeu)(sums->absolute + lane, absolute);                \
+            WIDE(storeu)(sums->squares + lane, squares);                                                               \
+            WIDE(storeu)(sums->before + lane, before), WIDE(storeu)(sums->after + lane, after);                        \
+        }                                                                                                              \
+    }
+
+BETWEEN_NARROW(halves, HALVES)
+BETWEEN_NARROW(brains, BRAINS)
 #undef WIDTH
 #undef WIDE
 #undef HALVES
@@ -971,6 +1046,32 @@ static void AT_LEVEL(summarize)(int code, const void *data, int64_t count, Summa
 BETWEEN(floats, float, uint32_t, 0x7F800000, PLUS_EXACT_SQUARE)
 BETWEEN(doubles, double, uint64_t, 0x7FF0000000000000, PLUS_SQUARE)
 
+#if LEVEL >= 1
+/* How many of GROUP elements of 16 bits are unlike; -1 where one of them is not finite. */
+static int AT_LEVEL(narrow_unlike)(const uint16_t *restrict a, const uint16_t *restrict b, int infinite)
+{
+    uint16_t largest = 0, unlike = 0;
+    for (int at = 0; at < GROUP; at++) {
+        uint16_t x = (uint16_t)(a[at] << 1), y = (uint16_t)(b[at] << 1); /* without the sign */
+        uint16_t larger = x > y ? x : y;
+        largest = larger > largest ? larger : largest;
+        unlike += (a[at] != b[at]) & (larger != 0);
+    }
+    return largest < infinite << 1 ? unlike : -1;
+}
+
+/* The same as below for GROUP elements of one type of 16 bits, in less time. Whether all were finite. */
+static int AT_LEVEL(narrow_group)(int code, const void *a, const void *b, Difference *out, Between *sums)
+{
+    int unlike = AT_LEVEL(narrow_unlike)(a, b, code == F16 ? 0x7C00 : 0x7F80);
+    if (unlike < 0) return 0;
+    out->changed += unlike, out->finite += GROUP;
+    if (code == F16) AT_LEVEL(between_halves)(a, b, sums);
+    else AT_LEVEL(between_brains)(a, b, sums);
+    return 1;
+}
+#endif
+
 static void AT_LEVEL(compare)(int first, const void *a, int second, const void *b, int64_t count, Difference *out)
 {
     Between sums;
@@ -980,6 +1081,10 @@ static void AT_LEVEL(compare)(int first, const void *a, int second, const void *
     for (int64_t at = 0; at < count; at += GROUP) {
         int some = count - at < GROUP ? (int)(count - at) : GROUP;
         const char *before = (const char *)a + at * SIZES[first], *after = (const char *)b + at * SIZES[second];
+#if LEVEL >= 1
+        if (first == second && SIZES[first] == 2 && some == GROUP
+            && AT_LEVEL(narrow_group)(first, before, after, out, &sums)) continue;
+#endif
         if (first == F64 || second == F64) {
             double x[GROUP], y[GROUP];
             AT_LEVEL(as_double)(first, before, x, some), AT_LEVEL(as_double)(second, after, y, some);

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from statedict import accelerator
 from statedict.accelerator import BLOCK
-from statedict.difference import NONE, Difference
+from statedict.difference import NONE, Difference, of_figures
 from statedict.dtypes import DType
 
 _LANES = 256
@@ -36,7 +36,7 @@ def compare(first: DType, a: Values, second: DType, b: Values) -> Difference:
         record = np.zeros(1, _RECORD)
         codes = accelerator.CODES[first.numpy], accelerator.CODES[second.numpy]
         found.compare(codes[0], _plain(a), codes[1], _plain(b), record.view("u1"))
-        return _difference(record)
+        return of_figures(record.item())
     return over_blocks(_of_block, a, b)
 
 
@@ -67,11 +67,6 @@ def _words(values: Values) -> NDArray[Any]:
 
 def _plain(values: Values) -> NDArray[np.uint8]:
     return np.require(values, requirements=["C", "ALIGNED"]).view("u1")
-
-
-def _difference(record: NDArray[Any]) -> Difference:
-    numbers = dict(zip(_RECORD.names or (), record.item(), strict=True))
-    return Difference(**numbers)
 
 
 # Real numbers

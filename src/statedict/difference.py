@@ -1,9 +1,12 @@
 """`Difference`: how far the elements of two tensors lie apart, in a few figures that merge: of blocks, of tensors."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 _COUNTS = ("count", "same", "changed", "finite", "nans", "infinities", "mended", "beyond")
+_SUMS = ("largest", "absolute", "squares", "before", "after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +123,8 @@ class Difference:
 
 
 NONE = Difference()
+
+
+def of_figures(figures: Sequence[Any]) -> Difference:
+    """The difference that consists of these: the counts but `beyond`, then the sums."""
+    return Difference(**dict(zip((*_COUNTS[:-1], *_SUMS), figures, strict=True)))

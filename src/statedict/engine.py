@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from statedict.accelerator import BLOCK
@@ -22,7 +23,7 @@ from statedict.index import TensorInfo
 from statedict.source import Extent, Source
 from statedict.tree.dequantize import dequantized
 from statedict.tree.reading import require_values
-from statedict.units import Beside, Piece, Read, Unit, work
+from statedict.units import Beside, Direct, Piece, Read, Unit, work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -214,8 +215,9 @@ def _reads(at: int, job: Job[Any], extent: Extent) -> Iterator[Read]:
     dtype, other, numel = job.info.dtype, job.other, job.info.numel
     size = dtype.nbytes(BLOCK) + (0 if other is None else other.dtype.nbytes(BLOCK))
     most = max(1, _READ // size) * BLOCK
-    for start in range(0, numel, most):
-        count = min(most, numel - start)
+    first = job.kernel.glance if isinstance(job.kernel, Direct) and job.kernel.glance else most
+    for start, end in pairwise((0, *range(first, numel, most), numel)):
+        count = end - start
         beside = None if other is None else _beside(other, start, count)
         yield Read(_stretch(dtype, extent, start, count), (Piece(at, dtype, _at(job.kernel, start), 0, count, beside),))
 

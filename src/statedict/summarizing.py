@@ -12,26 +12,29 @@ from statedict.accelerator import BLOCK, CODES
 from statedict.dtypes import DType
 from statedict.moments import Summary, of_figures
 from statedict.source import FileSource
-from statedict.units import Direct, Stretch
+from statedict.units import Direct, Reader, Stretch
 
 _RECORDS = {kind: struct.Struct(f"=6q2{kind}4d") for kind in "dqQ"}
 """What the C code says of a stretch: six counts, both extremes in a type of their own, and four sums."""
 
 
-class _Summarize(Direct):
+class _Summarize(Direct, Reader):
     def __call__(self, dtype: DType, values: Any) -> Summary:
         from statedict.kernels import summarize
 
         return summarize(dtype, values)
 
+    def reader(self) -> Reader:
+        return self
+
     def takes(self, dtype: DType) -> bool:
         return dtype.numpy in CODES and hasattr(accelerator.library(), "summarize_file")
 
-    def of_file(self, source: FileSource, stretches: Sequence[Stretch]) -> list[Summary] | None:
+    def of_files(self, files: Sequence[FileSource], stretches: Sequence[Stretch]) -> list[Summary] | None:
         size = _RECORDS["d"].size
-        asked = array("q", [each for dtype, *rest in stretches for each in (CODES[dtype.numpy], *rest)])
+        asked = array("q", [each for dtype, at, numel, *_ in stretches for each in (CODES[dtype.numpy], at, numel)])
         records = bytearray(size * len(stretches))
-        if not accelerator.library().summarize_file(source.fileno(), asked, _room.bytes, records):
+        if not accelerator.library().summarize_file(files[0].fileno(), asked, _room.bytes, records):
             return None
         found: list[Summary] = []
         for kind, some in groupby(stretches, _kind):

@@ -6,7 +6,6 @@ It travels to other processes, and needs nothing but itself there.
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from statedict.dtypes import DType
@@ -19,27 +18,40 @@ if TYPE_CHECKING:
 
 
 class Stretch(NamedTuple):
-    """Elements that lie side by side in a file."""
+    """Elements that lie side by side in a file, and where they are compared, as many of another."""
 
     dtype: DType
     offset: int
     numel: int
+    other: DType | None = None
+    beside: int = 0
+    """Where the elements of the other file begin."""
 
 
-class Direct(ABC):
-    """A kernel that reads files by itself, which takes less time than to be handed their elements."""
-
-    @abstractmethod
-    def __call__(self, dtype: DType, values: "NDArray[Any]") -> Any:
-        """The value of elements that were read for it."""
+class Reader(ABC):
+    """What reads files by itself in place of a kernel, which takes less time than to hand it their elements."""
 
     @abstractmethod
     def takes(self, dtype: DType) -> bool:
         """Whether it reads elements of that type by itself, in this process."""
 
     @abstractmethod
-    def of_file(self, source: FileSource, stretches: Sequence[Stretch]) -> list[Any] | None:
-        """The value of each stretch of a file; None where one cannot be read: reading it the other way says why."""
+    def of_files(self, files: Sequence[FileSource], stretches: Sequence[Stretch]) -> list[Any] | None:
+        """The kernel's value of each stretch of a file, or of one file and another.
+
+        None where one cannot be read: reading it the other way says why.
+        """
+
+
+class Direct(ABC):
+    """A kernel in whose place another may read files."""
+
+    glance: int | None = None
+    """Elements of a tensor that it is shown first where they decide who reads the rest; whole blocks."""
+
+    @abstractmethod
+    def reader(self) -> Reader | None:
+        """What does so now."""
 
 
 class Beside(NamedTuple):
@@ -69,7 +81,7 @@ class Read(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes that are read in all."""
-        return self.extent.size + sum(each.beside.extent.size for each in self.pieces if each.beside is not None)
+        return self.extent.size + sum(each.size for each in _beside(self))
 
 
 Unit = tuple[Read, ...]
@@ -89,19 +101,45 @@ def work(unit: Unit) -> list[Any]:
     """What the kernels of a unit say of its pieces, in their order."""
     _announce(unit)
     values: list[Any] = []
-    for direct, some in groupby(unit, _direct):
-        reads = list(some)
-        found = None if direct is None else direct[0].of_file(direct[1], list(_stretches(reads)))
-        values += (value for read in reads for value in _of_read(read)) if found is None else found
-    return values
+    together: list[Read] = []
+    by: _Direct | None = None
+    for read in _apart(unit):  # one by one: what a kernel says of one may decide who reads the next
+        direct = _direct(read)
+        if together and direct != by:
+            values += _of_reads(by, together)
+            together = []
+        by = direct
+        together.append(read)
+        if direct is None:
+            values += _of_read(together.pop())
+    return values + _of_reads(by, together)
+
+
+def _apart(unit: Unit) -> Iterator[Read]:
+    """Each read; its pieces one by one, where not all are for the same reader."""
+    for read in unit:
+        if len(set(map(_reader, read.pieces))) == 1:
+            yield read
+            continue
+        for piece in read.pieces:
+            extent = Extent(read.extent.source, read.extent.offset + piece.begin, piece.dtype.nbytes(piece.numel))
+            yield Read(extent, (piece._replace(begin=0),))
+
+
+def _reader(piece: Piece) -> Reader | None:
+    return piece.kernel.reader() if isinstance(piece.kernel, Direct) else None
+
+
+def _of_reads(direct: "_Direct | None", reads: list[Read]) -> list[Any]:
+    found = None if direct is None else direct[0].of_files(direct[1], list(_stretches(reads)))
+    return [value for read in reads for value in _of_read(read)] if found is None else found
 
 
 def _announce(unit: Unit) -> None:
     """Let sources that wait fetch all that the unit reads of them at once."""
     wanted: dict[int, tuple[Source, list[tuple[int, int]]]] = {}
     for read in unit:
-        beside = (each.beside.extent for each in read.pieces if each.beside is not None)
-        for extent in (read.extent, *beside):
+        for extent in (read.extent, *_beside(read)):
             source, start, end = extent.source.needs(extent.offset, extent.size)
             if source.waits:
                 wanted.setdefault(id(source), (source, []))[1].append((start, end))
@@ -109,20 +147,36 @@ def _announce(unit: Unit) -> None:
         source.will_read(ranges)
 
 
-def _direct(read: Read) -> tuple[Direct, FileSource] | None:
-    """The kernel that can read all of this by itself, and the file that it is in."""
-    kernel = read.pieces[0].kernel
-    if not isinstance(kernel, Direct):
+def _beside(read: Read) -> Iterator[Extent]:
+    return (each.beside.extent for each in read.pieces if each.beside is not None)
+
+
+_Direct = tuple[Reader, tuple[FileSource, ...]]
+
+
+def _direct(read: Read) -> _Direct | None:
+    """What can read all of this by itself, and the file that it is in; or both files, where two are compared."""
+    reader, *others = set(map(_reader, read.pieces))
+    if reader is None or others or not all(map(reader.takes, _dtypes(read))):
         return None
-    if not all(each.kernel is kernel and each.beside is None and kernel.takes(each.dtype) for each in read.pieces):
-        return None
-    source, start = _located(read.extent)
-    if type(source) is not FileSource or _located(read.extent, read.extent.size - 1) != (
-        source,
-        start + read.extent.size - 1,
-    ):
-        return None
-    return kernel, source
+    beside = list(_beside(read))
+    files = _file([read.extent]), *([_file(beside)] if beside else [])
+    return None if None in files else (reader, tuple(each for each in files if each is not None))
+
+
+def _dtypes(read: Read) -> Iterator[DType]:
+    for piece in read.pieces:
+        yield piece.dtype
+        if piece.beside is not None:
+            yield piece.beside.dtype
+
+
+def _file(extents: Sequence[Extent]) -> FileSource | None:
+    """The one file of this machine in which extents lie, each as one stretch."""
+    found = {each.source.located(each.offset)[0] for each in extents}
+    source = found.pop()
+    whole = all(_located(each, each.size - 1) == (source, _located(each)[1] + each.size - 1) for each in extents)
+    return source if type(source) is FileSource and not found and whole else None
 
 
 def _located(extent: Extent, at: int = 0) -> tuple[Source, int]:
@@ -133,7 +187,11 @@ def _stretches(reads: Iterable[Read]) -> Iterator[Stretch]:
     for read in reads:
         start = _located(read.extent)[1]
         for piece in read.pieces:
-            yield Stretch(piece.dtype, start + piece.begin, piece.numel)
+            stretch = Stretch(piece.dtype, start + piece.begin, piece.numel)
+            if piece.beside is not None:
+                dtype, extent = piece.beside
+                stretch = stretch._replace(other=dtype, beside=_located(extent)[1])
+            yield stretch
 
 
 def _of_read(read: Read) -> Iterator[Any]:

@@ -4,6 +4,7 @@ Each stretch is looked at by itself: a few of its elements tell what may be the 
 all of them. What holds for a tensor is what holds for each of its stretches.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 512
 """Elements of a stretch that tell what may be the case."""
+_GLANCED_AT = 8
+"""Elements by which most scales are refuted, in less time than numpy takes to be called."""
 _LEAST_PROVED = 32
 """Elements by which a scale is proved, at least: fewer could have one by chance."""
 _NARROWER = ("float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -194,10 +197,21 @@ def _may_be(a: "NDArray[Any]", b: "NDArray[Any]") -> tuple[bool, bool]:
 
 def _scale(a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> Scale | None:
     """The factors that turn each element into the other, which was rounded; None where there is none."""
+    if not _may_be_scaled(a[:_GLANCED_AT], second, b[:_GLANCED_AT]):
+        return None
     few = _factors(a[:_LOOKED_AT], second, b[:_LOOKED_AT])
     if few is None or len(a) <= _LOOKED_AT:
         return few
     return _factors(a, second, b)
+
+
+def _may_be_scaled(a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> bool:
+    """Whether the quotients of a few elements lie as near to each other as those of rounded numbers."""
+    mantissa, least = _MANTISSAS[second.name]
+    normal = 2.0 ** (least + mantissa + 1)
+    pairs = zip(a.astype("f8").tolist(), b.astype("f8").tolist(), strict=True)
+    factors = [y / x for x, y in pairs if abs(x) >= normal and normal <= abs(y) < math.inf]
+    return not factors or not max(factors) - min(factors) > 2.0 ** (1 - mantissa) * max(abs(each) for each in factors)
 
 
 def _factors(a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> Scale | None:
@@ -227,7 +241,7 @@ def _with_levels(found: Evidence, a: "NDArray[Any]", b: "NDArray[Any]") -> Evide
     import numpy as np
 
     before, after = patterns(a[:_LOOKED_AT]), patterns(b[:_LOOKED_AT])
-    few, many = np.unique(after), np.unique(before)
+    few, many = (set(each.tolist()) for each in (after, before))
     levels: frozenset[float] | None = None
     groups: list[int] = []
     if len(few) <= _FEW_IN_ALL and _FEWER * len(few) < len(many):
@@ -241,6 +255,8 @@ def _with_levels(found: Evidence, a: "NDArray[Any]", b: "NDArray[Any]") -> Evide
 
 def _in_groups(before: "NDArray[Any]", after: "NDArray[Any]", size: int) -> bool:
     """Whether each group of the second has few values, and the first's many more on the whole."""
+    if len(set(after[:size].tolist())) > _FEW_IN_GROUP:
+        return False
     few = distinct(after.reshape(-1, size))
     if int(few.max()) > _FEW_IN_GROUP:
         return False

@@ -7,34 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from statedict import engine
 from statedict.difference import NONE, Difference
-from statedict.dtypes import DTYPES, DType
+from statedict.dtypes import DTYPES
 from statedict.errors import MissingExtraError
 from statedict.expressions.nodes import run
 from statedict.index import PLAIN, TensorInfo
 from statedict.moments import Summary
+from statedict.ops.diff.looking import ANY, Look, Looking, Tolerance
 from statedict.ops.diff.pairs import place
 from statedict.summarizing import SUMMARIZE
 from statedict.tree.layouts import quantized_codes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from statedict.ops.diff.evidence import Evidence
-
-
-class Tolerance(NamedTuple):
-    """How far apart values may lie and still be close: `atol` + `rtol` times the second's."""
-
-    atol: float = 0.0
-    rtol: float = 0.0
-
-    @property
-    def is_given(self) -> bool:
-        return self.atol > 0 or self.rtol > 0
-
-
-ANY = Tolerance()
-"""Where every difference counts."""
 
 
 class Compared(NamedTuple):
@@ -46,39 +30,6 @@ class Compared(NamedTuple):
     same_place: bool = False
     """Whether both are the same bytes of the same file."""
     note: str = ""
-
-
-class Look(NamedTuple):
-    """What one reading of two stretches tells, or several."""
-
-    difference: Difference
-    evidence: "Evidence | None" = None
-
-    def merge(self, other: "Look") -> "Look":
-        both = None if self.evidence is None or other.evidence is None else self.evidence.merge(other.evidence)
-        return Look(self.difference.merge(other.difference), both)
-
-
-class _Looking:
-    """The kernel of one pair. What is refuted once is not looked for again."""
-
-    def __init__(self, tolerance: Tolerance, *, kinds: bool) -> None:
-        self._tolerance = tolerance
-        self._kinds = kinds
-
-    def __call__(self, first: DType, a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> Look:
-        from statedict.comparison import beyond, compare
-
-        found = compare(first, a, second, b)
-        if self._tolerance.is_given and not found.same_bits:
-            found = found.with_beyond(beyond(a, b, *self._tolerance))
-        if not self._kinds:
-            return Look(found)
-        from statedict.ops.diff.evidence import evidence
-
-        proved = evidence(first, a, second, b, found)
-        self._kinds = not proved.is_none
-        return Look(found, proved)
 
 
 class Sides(NamedTuple):
@@ -164,7 +115,7 @@ def _read(
     jobs: list[engine.Job[Look]] = []
     for each in sides.values():
         encoded = each.encoded is not None
-        kernel = _Looking(ANY if encoded else tolerance, kinds=kinds and not encoded)
+        kernel = Looking(ANY if encoded else tolerance, kinds=kinds and not encoded)
         jobs.append(engine.Job(each.first, kernel, Look.merge, None, each.second))
     for at, look in zip(sides, run(jobs), strict=True):
         found[at] = _compared(look, sides[at])
@@ -190,7 +141,7 @@ def _decode(sides: dict[int, Sides], found: list[Compared | None], tolerance: To
             first, second = (engine.row(info) for info in each.encoded)
             if first.extent is not None and first.numel:
                 first.extent.source.read_at(first.extent.offset, 4)  # which fails for blocks that no library decodes
-            jobs[at] = engine.Job(first, _Looking(tolerance, kinds=False), Look.merge, None, second)
+            jobs[at] = engine.Job(first, Looking(tolerance, kinds=False), Look.merge, None, second)
         except (TypeError, MissingExtraError) as error:
             found[at] = Compared(None, note=f"the blocks differ; {error}")
     for at, look in zip(jobs, run(list(jobs.values())), strict=True):
