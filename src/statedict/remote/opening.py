@@ -3,13 +3,12 @@
 import os
 import tempfile
 from pathlib import Path
-from urllib.request import url2pathname
 
 from statedict.errors import ReadError
 from statedict.remote.files import RemoteFolder, opened
 from statedict.remote.patience import PATIENCE
 from statedict.remote.stores import Missing
-from statedict.remote.urls import DOWNLOADED, LOCAL, is_query_scheme, scheme, shown_url
+from statedict.remote.urls import DOWNLOADED, LOCAL, is_query_scheme, local_path, scheme, shown_url
 from statedict.source import FileSource, Folder, Source
 
 
@@ -23,7 +22,7 @@ def remote_source(url: str) -> Source:
     if url.lower().startswith(DOWNLOADED):
         return _downloaded(url[len(DOWNLOADED) :])
     if scheme(url) in LOCAL:
-        path = url2pathname(url.partition("://")[2])
+        path = local_path(url)
         return Folder(path) if Path(path).is_dir() else FileSource(path)
     store = store_of(url)
     if is_query_scheme(url) and url.split("?")[0].endswith("/"):

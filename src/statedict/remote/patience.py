@@ -1,6 +1,5 @@
 """Trying again: how often, and how long to wait between."""
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ class Patience:
 
     def wait(self, failed: int, asked: float) -> None:
         """Wait after so many failed tries; as long as the server asks, within reason."""
+        import random  # which only few need
+
         doubled = min(self.longest_wait, self.first_wait * 2 ** (failed - 1))
         time.sleep(max(doubled * random.uniform(0.5, 1), min(asked, self.longest_wait)))  # noqa: S311 - no secret
 

@@ -3,9 +3,8 @@
 import os
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from urllib.request import url2pathname
 
-from statedict.remote.urls import LOCAL, is_url, last_part, scheme, shown_url, within
+from statedict.remote.urls import LOCAL, is_url, last_part, local_path, scheme, shown_url, within
 
 
 class RemotePlace:
@@ -60,4 +59,4 @@ def place_of(path: str | os.PathLike[str]) -> Place:
     if not is_url(path):
         return Path(path)
     url = os.fspath(path)
-    return Path(url2pathname(url.partition("://")[2])) if scheme(url) in LOCAL else RemotePlace(url)
+    return Path(local_path(url)) if scheme(url) in LOCAL else RemotePlace(url)

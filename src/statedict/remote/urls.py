@@ -19,6 +19,13 @@ def is_url(name: object) -> bool:
     return isinstance(name, str | os.PathLike) and bool(_URL.match(os.fspath(name)))
 
 
+def local_path(url: str) -> str:
+    """The path of this machine that a URL of its own names."""
+    from urllib.request import url2pathname  # which brings all of HTTP with it
+
+    return url2pathname(url.partition("://")[2])
+
+
 def scheme(url: str) -> str:
     """What stands before `://`, in small letters."""
     return url.rpartition("::")[2].partition("://")[0].lower()

@@ -12,7 +12,6 @@ goes. At each moment the temporary folder tells whoever finds it, after a kill, 
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -122,6 +121,8 @@ def _write_into(plans: Plans, folder: Path, replaced: frozenset[str], how: _How)
 
 def settle(temporary: Path, folder: Path) -> None:
     """Bring a save that ended at any moment to its end, or back to its begin, and remove what is left of it."""
+    import shutil  # which brings what packs archives
+
     if (temporary / _SWITCH).is_dir() and any((temporary / _SWITCH).iterdir()):
         # Before the switch: the old files stay, and are forgotten before anything that says so goes.
         shutil.rmtree(temporary / _OLD, ignore_errors=True)

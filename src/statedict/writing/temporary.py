@@ -5,7 +5,6 @@ The lock (`flock`) ends with its owner however that ends. Where a file system ha
 
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,6 +53,8 @@ def temporary_file(target: Path, mode: int) -> Generator[tuple[Path, int]]:
 @contextmanager
 def temporary_folder(target: Path) -> Generator[Path]:
     """A new, locked folder beside `target`; gone afterwards with all that is in it, unless it has been renamed."""
+    import shutil  # which brings what packs archives; before anything is there to be removed
+
     while True:
         path = _beside(target)
         path.mkdir()
@@ -95,6 +96,8 @@ def _temporaries(folder: Path) -> list[Path]:
 
 
 def _remove(path: Path) -> None:
+    import shutil
+
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

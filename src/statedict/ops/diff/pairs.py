@@ -1,6 +1,5 @@
 """Which tensor of one checkpoint answers to which of another: by name, by where it lies, by content, by shape."""
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -99,6 +98,8 @@ class _Probe:
         return self._known[id(info)]
 
     def _read(self, info: TensorInfo) -> tuple[Hashable | None, bool]:
+        import hashlib  # which only renamed tensors need
+
         try:
             row = engine.row(info)
         except (TypeError, ValueError, MissingExtraError):
