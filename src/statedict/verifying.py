@@ -1,7 +1,7 @@
 """A checkpoint against what somebody wrote down, or signed, of it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from statedict.errors import FormatError, StatedictError
@@ -61,19 +61,30 @@ def _tensors(source: Source, model: Module | None, manifest: str | os.PathLike[s
         yield Finding(NAME, difference.name, "error", what, _OTHER, {"kind": "manifest", "what": difference.what})
 
 
-def signature_findings(source: Source, signature: str, key: str) -> Iterator[Finding]:
-    """What an OpenSSF model signature says: nothing where it is right. `key` is a file with the public key.
+def signature_findings(
+    source: Source, signature: str, key: str | None = None, certificates: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """What an OpenSSF model signature says: nothing where it is right.
 
-    Raises MissingExtraError without the library `model-signing`, StatedictError for what is no signature.
+    Right is what the owner of a public key signed, or the owner of a certificate that some trusted `certificates` lead
+    to; both are the names of files in PEM. Raises MissingExtraError without the library `model-signing`, ReadError for
+    a file that is not there, StatedictError for what cannot be signed.
     """
     signing = needed(
         "model_signing.verifying", "signing", f"{source.name}: has a signature, which model-signing verifies"
     )
     if not isinstance(source, FileSource | Folder):
         raise StatedictError(f"{source.name}: is no file or folder, which alone can be signed")
+    for file in (signature, *([] if key is None else [key]), *certificates):
+        FileSource(file)  # which fails where there is none
     try:
-        signing.Config().use_elliptic_key_verifier(public_key=Path(key)).verify(source.path, Path(signature))
-    except (ValueError, OSError, TypeError, KeyError) as error:
+        config = signing.Config()
+        if key is None:
+            config.use_certificate_verifier(certificate_chain=list(map(Path, certificates)))
+        else:
+            config.use_elliptic_key_verifier(public_key=Path(key))
+        config.verify(source.path, Path(signature))
+    except Exception as error:  # noqa: BLE001 - its libraries raise their own; whatever it is, nothing is verified
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         what = f"is not what `{signature}` signs: {reason}"
         yield Finding(NAME, source.name, "error", what, _UNSIGNED, {"kind": "signature"})

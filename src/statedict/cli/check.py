@@ -13,7 +13,7 @@ from statedict.views.check import finding_fields, report_lines
 from statedict.views.documents import rows_document, schema
 
 if TYPE_CHECKING:
-    from statedict.ops.check.finding import Finding, Report
+    from statedict.ops.check.finding import Report
 
 _LEVELS = ("note", "warning", "error")
 
@@ -26,8 +26,9 @@ _LEVELS = ("note", "warning", "error")
 @click.option("--level", type=click.Choice(_LEVELS), default="warning", help="How bad; warning, unless given.")
 @click.option("--if-cast", metavar="DTYPE", help="Look for what would overflow or vanish in that type, too: f16.")
 @click.option("--manifest", metavar="LIST", help="Compare with digests: of `statedict hash`, or of `sha256sum`.")
-@click.option("--signature", metavar="SIG", help="Verify an OpenSSF model signature, with `--public-key`.")
+@click.option("--signature", metavar="SIG", help="Verify an OpenSSF model signature, by one of the next two.")
 @click.option("--public-key", metavar="KEY", help="The file with the key of who signed.")
+@click.option("--certificate", metavar="PEM", multiple=True, help="Certificates that are trusted; several times, too.")
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="As many as there are processors, unless given."
 )
@@ -55,8 +56,8 @@ def command(
     """
     if as_json and as_sarif:
         raise _wrong("`--json` and `--sarif` cannot be had together")
-    if (options["signature"] is None) != (options["public_key"] is None):
-        raise _wrong("`--signature` and `--public-key` belong together")
+    if (options["signature"] is not None) != (options["public_key"] is not None) + bool(options["certificate"]):
+        raise _wrong("`--signature` and one of `--public-key` and `--certificate` belong together")
     checked = _Checked(file, key, format, strip, config_kinds)
     found = checked.report(pattern, **options)
     if as_sarif:
@@ -99,6 +100,7 @@ class _Checked:
         manifest: str | None,
         signature: str | None,
         public_key: str | None,
+        certificate: tuple[str, ...],
         **how: Any,
     ) -> "Report":
         """What is found in the files and in the numbers."""
@@ -115,7 +117,10 @@ class _Checked:
         model = None if checkpoint is None else checkpoint.model
         if manifest is not None:
             files.findings += checking.manifest_findings(self._source, model, manifest, limits())
-        files.findings += self._signed(signature, public_key)
+        if signature is not None:
+            from statedict.verifying import signature_findings
+
+            files.findings += signature_findings(self._source, signature, public_key, certificate)
         report = None
         if model is not None and checking.wants_model(checks):
             names = [name for name in checks if name in checking.CHECKS]
@@ -134,13 +139,6 @@ class _Checked:
             return None
         self.name, self.format = checkpoint.index.source.name, checkpoint.index.format
         return checkpoint
-
-    def _signed(self, signature: str | None, key: str | None) -> "list[Finding]":
-        if signature is None or key is None:
-            return []
-        from statedict.verifying import signature_findings
-
-        return list(signature_findings(self._source, signature, key))
 
     def _numbers(self, model: Any, pattern: tuple[str, ...], **options: Any) -> "Report":
         from statedict.checking import check

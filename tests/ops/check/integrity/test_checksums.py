@@ -2,7 +2,9 @@
 
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,24 +77,77 @@ def test_lists_of_digests() -> None:
 
 
 def test_signatures(tmp_path: Path) -> None:
+    """Of a key, and of a certificate that another one vouches for."""
     pytest.importorskip("model_signing")
     from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
     from model_signing import signing
 
-    model, key = tmp_path / "model", ec.generate_private_key(ec.SECP256R1())
+    model, signature = tmp_path / "model", tmp_path / "model.sig"
     model.mkdir()
     shard(model, "model.safetensors")
-    private, public, signature = tmp_path / "key", tmp_path / "key.pub", tmp_path / "model.sig"
-    plain = serialization.NoEncryption()
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain)
-    )
+    authority, key, other = (_key(tmp_path / name) for name in ("authority", "key", "other"))
+    public = tmp_path / "key.pub"
     kind = serialization.PublicFormat.SubjectPublicKeyInfo
     public.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, kind))
-    signing.Config().use_elliptic_key_signer(private_key=private).sign(model, signature)
-    assert list(signature_findings(Folder(model), str(signature), str(public))) == []
+    root, stranger = (
+        _certificate(tmp_path, name, owner, name, owner) for name, owner in (("a", authority), ("b", other))
+    )
+    leaf = _certificate(tmp_path, "leaf", key, "a", authority)
+
+    def errors(**by: Any) -> list[str]:
+        return [found.what for found in signature_findings(Folder(model), str(signature), **by)]
+
+    signing.Config().use_elliptic_key_signer(private_key=tmp_path / "key").sign(model, signature)
+    assert errors(key=str(public)) == []
+    signing.Config().use_certificate_signer(
+        private_key=tmp_path / "key", signing_certificate=leaf, certificate_chain=[root]
+    ).sign(model, signature)
+    assert errors(certificates=[str(root)]) == []
+    assert len(errors(certificates=[str(stranger)])) == 1
     (model / "model.safetensors").write_bytes(b"x")
-    (found,) = signature_findings(Folder(model), str(signature), str(public))
+    (found,) = signature_findings(Folder(model), str(signature), certificates=[str(root)])
     assert found.severity == "error"
     assert "is not what" in found.what
+
+
+def _key(path: Path) -> Any:
+    """A new private key, and a file that has it."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    plain = serialization.NoEncryption()
+    kind = serialization.PrivateFormat.TraditionalOpenSSL
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, kind, plain))
+    return key
+
+
+def _certificate(folder: Path, name: str, key: Any, issuer: str, issuing: Any) -> Path:
+    """The file of a certificate for a key; of one that vouches for others where it vouches for itself."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    now, own = datetime.now(UTC), name == issuer
+    subject, by = (x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each)]) for each in (name, issuer))
+    usage = x509.KeyUsage(
+        digital_signature=not own,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=own,
+        crl_sign=own,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    made = (
+        x509.CertificateBuilder(by, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=own, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .sign(issuing, hashes.SHA256())
+    )
+    path = folder / f"{name}.pem"
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return path
