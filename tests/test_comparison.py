@@ -111,6 +111,14 @@ def test_minus_zero_is_equal_but_not_the_same(computing: str) -> None:
     assert not found.same_bits
 
 
+@pytest.mark.parametrize("name", FLOATS)
+def test_zeros_of_both_signs_are_equal_among_thousands(name: str, computing: str) -> None:
+    a, b = a_change(name, 3 * 2048)
+    a[:4096:3], b[:4096:3] = -0.0, 0.0
+    kind = DTYPES[name]
+    assert compare(kind, a, kind, b).changed == int(np.count_nonzero(a.astype("f8") != b.astype("f8")))
+
+
 def test_whole_numbers_of_64_bits_are_compared_whole() -> None:
     a = np.array([1 << 60, 5], "i8")
     b = a + np.array([1, 0])
