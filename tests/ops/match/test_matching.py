@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import statedict as sd
 from statedict.ops.match.matching import Match, match
@@ -156,3 +158,49 @@ def test_nothing_at_all() -> None:
     made = found({}, {})
     assert (made.lines, made.rules, made.complete) == ((), (), True)
     assert found({}, {"a": torch.zeros(2)}).missing == ("a",)
+
+
+def test_lists_of_parameters_are_lists() -> None:
+    """`nn.ParameterList` has tensors where others have modules."""
+    rows = [torch.randn(2 + at, 3) for at in range(3)]
+    source = {f"a.scales.{at}": row for at, row in enumerate(rows)} | {"a.weight": torch.randn(5)}
+    target = {f"b.factors.{at}": row for at, row in enumerate(rows)} | {"b.weight": source["a.weight"]}
+    assert score(source, target) == (4, 0)
+    assert found({"0": rows[0]}, {"1": rows[0]}).complete
+
+
+def test_a_name_in_another_list_is_not_said_to_be_the_same() -> None:
+    (line,) = found({"layers.0.w": torch.zeros(4, 4)}, {"blocks.1.w": torch.zeros(4, 4)}).lines
+    assert (line.reason, line.confidence) == ("the same name in its list", 0.95)
+
+
+_PARTS = st.sampled_from(
+    ["a", "1", "0", "10", "01", "layer1", "1layer", "qkv", "q", "{i}", "*", "**", "", "w_b", "weight"]
+)
+_STATES = st.dictionaries(
+    st.lists(_PARTS, min_size=1, max_size=8).map(".".join),
+    st.sampled_from([(4, 4), (4,), (12, 4), (1, 4, 4)]),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(deadline=None)
+@given(_STATES, _STATES)
+def test_names_of_any_kind_are_matched_or_left(
+    ours: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]]
+) -> None:
+    """Each target has one place, and what is said to make it makes it."""
+    source, target = ({name: np.zeros(shape, "f4") for name, shape in each.items()} for each in (ours, theirs))
+    made = match(sd.open(dict(source)), sd.open(dict(target)), values=False)
+    placed = [
+        *(line.target for line in made.lines),
+        *(each.target for each in made.ambiguous),
+        *(each.target for each in made.mismatched),
+        *made.missing,
+    ]
+    assert sorted(placed) == sorted(target)
+    state = made.apply(sd.open(dict(source))).state_dict()
+    assert {name: tuple(state[name].shape) for name in state} == {
+        line.target: theirs[line.target] for line in made.lines
+    }

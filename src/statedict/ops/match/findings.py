@@ -6,6 +6,8 @@ from typing import NamedTuple
 from statedict.ops.match.units import Unit
 from statedict.ops.recipes import Recipe
 
+SAME_NAME = "the same name"
+"""The reason for what has one name in its scope on both sides."""
 _HEAD_SIZES = (128, 64)
 
 

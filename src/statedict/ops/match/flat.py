@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from statedict.ops.match.findings import Found, Outcome, Settings
+from statedict.ops.match.findings import SAME_NAME, Found, Outcome, Settings
 from statedict.ops.match.fusing import (
     Composite,
     composites,
@@ -173,7 +173,7 @@ class Flat:
         known = self.context.was_renamed(source, target) > 0
         self.context.learn(source, target)
         same = source.parts == target.parts
-        reason = "the same name" if same else "by name" if names > _NAMED else "as others beside it" if known else ""
+        reason = SAME_NAME if same else "by name" if names > _NAMED else "as others beside it" if known else ""
         confidence = 1.0 if same else 0.95 if score > _STRONG and reason else 0.8 if lead > 1 else 0.7
         self.taken.append(_Taken(source, target, confidence, reason))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from statedict.ops.match.findings import Found, Outcome, Settings
+from statedict.ops.match.findings import SAME_NAME, Found, Outcome, Settings
 from statedict.ops.match.flat import Flat
 from statedict.ops.match.lists import Listed, Row, lists_of, rows_of
 from statedict.ops.match.pairing import best_pairs
@@ -13,6 +13,8 @@ _NEAR = 0.03
 """How much the sizes of two items may differ, as a share: by buffers that one side does not store."""
 _NAMED = 0.3
 _OTHER_LENGTH = -1.0
+_SAME_LIST = 0.95
+"""The confidence in one name within two lists that are found to be the same."""
 _IN_A_ROW = 0.9
 _TELLING_SIZES = 4
 """How many different sizes tell where in a longer list a shorter one lies, at least."""
@@ -147,9 +149,18 @@ def _match_items(source: Listed, target: Listed, settings: Settings, outcome: Ou
 
 def _moved(found: Found, head: str, tail: str) -> Found:
     recipe, *others = (
-        each._replace(sources=tuple(head + name for name in each.sources)) for each in (found.recipe, *found.open)
+        each._replace(sources=tuple(_within(head, name) for name in each.sources))
+        for each in (found.recipe, *found.open)
     )
-    return found._replace(target=tail + found.target, recipe=recipe, open=tuple(others))
+    found = found._replace(target=_within(tail, found.target), recipe=recipe, open=tuple(others))
+    if head == tail or found.reason != SAME_NAME:
+        return found
+    return found._replace(confidence=min(found.confidence, _SAME_LIST), reason=f"{SAME_NAME} in its list")
+
+
+def _within(head: str, name: str) -> str:
+    """The whole name of what is in an item; of the item itself, where the list is one of tensors."""
+    return head + name if name else head.removesuffix(".")
 
 
 def _same(left: Iterable[Unit], units: Iterable[Unit], depth: int) -> list[Unit]:

@@ -98,11 +98,14 @@ class Unit:
 
 
 def units_of(tensors: Mapping[str, TensorInfo]) -> list[Unit]:
-    """The layers of a checkpoint in its order. Causal masks, which no one trains, are left out."""
+    """The layers of a checkpoint in its order.
+
+    Causal masks, which no one trains, are left out, and names that end in nothing, which PyTorch allows no parameter.
+    """
     found: dict[tuple[Parts, str], Unit] = {}
     for name, info in tensors.items():
         *path, local = name.split(".")
-        if info.shape is None or (is_mask(info.shape) and local not in _KERNELS):
+        if not local or info.shape is None or (is_mask(info.shape) and local not in _KERNELS):
             continue
         stem, role = role_of(local)
         parts = (*path, stem) if stem else tuple(path)
