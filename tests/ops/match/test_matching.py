@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import statedict as sd
+from statedict.ops.match import scopes
 from statedict.ops.match.matching import Match, match
 from tests import architectures, naming_pairs, planted
 
@@ -204,3 +205,13 @@ def test_names_of_any_kind_are_matched_or_left(
     assert {name: tuple(state[name].shape) for name in state} == {
         line.target: theirs[line.target] for line in made.lines
     }
+
+
+def test_lists_in_lists_without_end_cost_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    alike = scopes.alike
+    monkeypatch.setattr(scopes, "alike", lambda *both: asked.append(both) or alike(*both))
+    source = {".".join(f"{(at * 7 + part) % 3}" for part in range(150)) + f".w{at}": torch.zeros(4) for at in range(20)}
+    target = {f"m.{name.replace('0', '1')}": value for name, value in source.items()}
+    assert found(source, target).complete
+    assert len(asked) < 50_000

@@ -16,6 +16,8 @@ _OTHER_LENGTH = -1.0
 _SAME_LIST = 0.95
 """The confidence in one name within two lists that are found to be the same."""
 _IN_A_ROW = 0.9
+_MOST, _DEEPEST = 128, 16
+"""How many lists of a scope are looked at, and in how many modules they may be: beyond what any model has."""
 _TELLING_SIZES = 4
 """How many different sizes tell where in a longer list a shorter one lies, at least."""
 
@@ -43,8 +45,8 @@ def match_units(sources: Sequence[Unit], targets: Sequence[Unit], settings: Sett
 
 
 def _lists(units: Sequence[Unit]) -> list[Listed]:
-    """The lists of a scope, and the rows that lists in lists make."""
-    return [*lists_of(units), *rows_of(units)]
+    """The lists of a scope, and the rows that lists in lists make; the outer ones, where a file has no end of them."""
+    return [each for found in (lists_of(units), rows_of(units)) for each in found[:_MOST] if len(each.path) < _DEEPEST]
 
 
 def _paired_lists(
@@ -53,21 +55,33 @@ def _paired_lists(
     """Lists that are the same: as many items, each as large. Outer ones first."""
     found: list[tuple[Listed, Listed]] = []
     left, right = list(sources), list(targets)
+    known = _scores(sources, targets)
     while True:
-        scores: dict[tuple[int, int], float] = {}
         places = _places(left), _places(right)
+        scores: dict[tuple[int, int], float] = {}
         for one, source in enumerate(left):
             for other, target in enumerate(right):
-                size = _same_size(source, target)
-                if size is not None:
-                    names = 1.5 if source.path == target.path else alike(source.words, target.words)
+                score = known.get((id(source), id(target)))
+                if score is not None:
                     order = settings.ordered and places[0][one] == places[1][other]
-                    scores[one, other] = size + names + 0.3 * order
+                    scores[one, other] = score + 0.3 * order
         pairs = best_pairs(scores)
         if not pairs:
             return sorted(found, key=lambda pair: len(pair[1].path))
         best = pairs[0]
         found.append((left.pop(best.source), right.pop(best.target)))
+
+
+def _scores(sources: Sequence[Listed], targets: Sequence[Listed]) -> dict[tuple[int, int], float]:
+    """How much two lists are alike, by their ids; nothing of those whose items are of other sizes."""
+    scores: dict[tuple[int, int], float] = {}
+    for source in sources:
+        for target in targets:
+            size = _same_size(source, target)
+            if size is not None:
+                names = 1.5 if source.path == target.path else alike(source.words, target.words)
+                scores[id(source), id(target)] = size + names
+    return scores
 
 
 def _places(lists: Sequence[Listed]) -> list[tuple[int, int]]:
