@@ -12,6 +12,7 @@ import statedict as sd
 from statedict import configured
 from statedict.editing import edits_of
 from tests import architectures, planted, saved_models
+from tests.remote.servers import web_server
 
 
 @pytest.fixture
@@ -51,6 +52,15 @@ def test_a_configuration(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tree = found.apply(sd.open(planted.synonyms(state)))
         assert list(tree.state_dict()) == list(state)
         assert tree.get_submodule("model.layers.0.self_attn").kind == "LlamaAttention"
+
+
+def test_a_configuration_on_a_web_server(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configured, "_asked", saved_models.in_process)
+    state = planted.state("llama")
+    with web_server(config) as server:
+        assert sd.match(planted.synonyms(state), f"{server.url}/config.json").complete
+        with pytest.raises(sd.StatedictError, match=r"other\.json: .*not found|no such file"):
+            sd.match(state, f"{server.url}/other.json")
 
 
 def test_metas_llama_is_turned_where_the_configuration_tells_the_heads(

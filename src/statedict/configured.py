@@ -5,14 +5,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from statedict.dtypes import dtype
-from statedict.errors import FormatError, LimitError, MissingExtraError, ReadError, StatedictError
+from statedict.errors import FormatError, LimitError, MissingExtraError, StatedictError
 from statedict.index import Index, ModuleInfo, TensorInfo
+from statedict.limits import DEFAULT_LIMITS
 from statedict.narrow import is_dict, is_list
-from statedict.source import BytesSource
+from statedict.source import BytesSource, Folder, source_of
 
 _PROGRAM = "statedict.interop.transformers"
 _SECONDS = 300
@@ -58,13 +58,16 @@ def configured(index: Index) -> Index:
 def blueprint(path: str) -> Index:
     """The tensors, without values, that the model would have which a `config.json`, or the folder of one, describes.
 
-    Raises ReadError where it cannot be read, otherwise as `configured` does.
+    Either may be a URL. Raises ReadError where it cannot be read, otherwise as `configured` does.
     """
-    file = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
+    source = source_of(path)
+    if isinstance(source, Folder):
+        source = source.sibling("config.json")
+    file = source.name
+    if source.size > DEFAULT_LIMITS.header_bytes:
+        raise LimitError(f"{file}: has {source.size:,} bytes, and is no configuration of a model")
     try:
-        config = json.loads(file.read_bytes())
-    except OSError as error:
-        raise ReadError(f"{file}: cannot be opened: {(error.strerror or str(error)).lower()}") from error
+        config = json.loads(source.read_at(0, source.size))
     except (ValueError, RecursionError):
         raise FormatError(f"{file}: is no JSON, so no configuration of a model") from None
     if not is_dict(config) or not config.get("architectures"):
@@ -74,14 +77,14 @@ def blueprint(path: str) -> Index:
     for name, number in _counts(config):
         if number > _MOST_MODULES:
             raise LimitError(f"{file}: asks for {number:,} `{name}`; {_MOST_MODULES:,} modules are built at most")
-    answer = _asked({"config": config, "tensors": None, "most": _MOST_MODULES}, str(file))
+    answer = _asked({"config": config, "tensors": None, "most": _MOST_MODULES}, file)
     tensors: dict[str, TensorInfo] = {}
     for name, facts in answer["state"].items():
         first = tensors.get(facts["as"])
         shape = tuple(facts["shape"])
         tensors[name] = first or TensorInfo(name, dtype(facts["dtype"]), shape, None, device="meta")
     return _joined(
-        Index("config", BytesSource(b"", str(file)), tensors, {"": ModuleInfo(attributes={"config": config})}), answer
+        Index("config", BytesSource(b"", file), tensors, {"": ModuleInfo(attributes={"config": config})}), answer
     )
 
 

@@ -12,7 +12,7 @@ from statedict.ops.match.matching import Match
 from statedict.ops.match.rules_file import rules_toml
 from statedict.plan import Plan
 from statedict.remote.places import place_of
-from statedict.remote.urls import is_url
+from statedict.remote.urls import is_url, last_part
 from statedict.tree.build import build
 from statedict.tree.module import Module
 from statedict.tree.tensor import is_array
@@ -52,16 +52,23 @@ def match(
 
 def target_model(target: "Checkpoint | Module | nn.Module | Mapping[Any, Any]") -> Module:
     """The tree of a target: what `open` gives, or for a configuration what would be built of it, without values."""
-    if isinstance(target, str | Path) and not is_url(target) and is_configuration(Path(target)):
+    if isinstance(target, str | Path) and is_configuration(target):
         return build(blueprint(str(target)))
     return _opened(target)
 
 
-def is_configuration(path: Path) -> bool:
-    """Whether it is a `config.json`, or a folder that holds one and no weights."""
+def is_configuration(target: str | Path) -> bool:
+    """Whether it is a `config.json` or the URL of one, or a folder of this machine that holds one and no weights."""
+    if is_url(target):
+        return _is_called_so(last_part(str(target)))
+    path = Path(target)
     if path.is_dir():
         return (path / "config.json").is_file() and not any(each.suffix in _WEIGHTS for each in path.iterdir())
-    return path.suffix == ".json" and not path.name.endswith(".index.json") and path.is_file()
+    return _is_called_so(path.name) and path.is_file()
+
+
+def _is_called_so(name: str) -> bool:
+    return name.endswith(".json") and not name.endswith(".index.json")
 
 
 def _opened(checkpoint: Any) -> Module:

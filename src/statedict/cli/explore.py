@@ -84,7 +84,7 @@ def second_side(file: str, key: str | None, *, strip: bool) -> "Side":
     """The same of what a first checkpoint is held against: a configuration is the model that it describes."""
     from statedict.matching import is_configuration
 
-    if not is_configuration(Path(file)):
+    if not is_configuration(file):
         return side(file, key, None, strip=strip)
     from statedict.configured import blueprint
 
