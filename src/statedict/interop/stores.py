@@ -16,6 +16,8 @@ from statedict.remote.urls import scheme, shown_url, without_secrets
 _TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "blob_id", "checksum", "mtime", "LastModified")
 _TIMES = ("last_modified", "updated", "modified", "created")
 """What the libraries call that which changes with a file, the surest first."""
+_REFUSED, _ABSENT = (401, 403), (404, 410)
+"""The statuses of HTTP that no patience changes."""
 _DENIED = "is refused: the credentials that the environment gives do not allow it, or there are none"
 
 
@@ -63,14 +65,23 @@ def faults(url: str) -> Generator[None]:
         raise ReadError(f"{shown_url(url)}: {_DENIED}") from None
     except (ReadError, IsADirectoryError):
         raise
-    except (OSError, TimeoutError, EOFError) as error:
-        raise Passing(without_secrets(str(error) or type(error).__name__, url)) from None
     except Exception as error:
-        if _is_of_credentials(error):
+        status = _status(error)
+        if status in _ABSENT:
+            raise Missing from None
+        if isinstance(error, OSError | EOFError) and status not in _REFUSED:
+            raise Passing(without_secrets(str(error) or type(error).__name__, url)) from None
+        if status in _REFUSED or _is_of_credentials(error):
             raise ReadError(f"{shown_url(url)}: {_DENIED} ({type(error).__name__})") from None
         if type(error).__module__.partition(".")[0] in ("statedict", "builtins"):
             raise
         raise Passing(f"{type(error).__name__}: {without_secrets(str(error), url)}") from None
+
+
+def _status(error: Exception) -> int | None:
+    """The status of HTTP with which a server answered, where the library that raised tells."""
+    said = getattr(getattr(error, "response", None), "status_code", None)
+    return said if isinstance(said, int) else None
 
 
 def _is_of_credentials(error: Exception) -> bool:
