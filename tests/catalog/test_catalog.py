@@ -182,7 +182,8 @@ def test_folders_of_shards_are_one_checkpoint(tmp_path: Path) -> None:
     assert [(row["path"], row["tensors"]) for row in found] == [(str(tmp_path / "models" / "sharded"), 2)]
 
 
-def test_a_remote_prefix(tmp_path: Path) -> None:
+def test_a_remote_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATEDICT_CACHE", "0")
     plant(tmp_path / "models", 10)
     with web_server(tmp_path) as web, Catalog(tmp_path / "zoo.duckdb", create=True) as catalog:
         found = add(catalog, [f"{web.url}/models/"], prints=True)
