@@ -3,7 +3,7 @@
 import itertools
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 import statedict
-from statedict import engine
+from statedict import engine, units
 from statedict.accelerator import BLOCK
 from statedict.dtypes import DTYPES, DType
 from statedict.engine import Job, in_any_order, plan, run
+from statedict.executors import Cluster
 from statedict.index import Encoding, TensorInfo
 from statedict.kernels import merge, summarize
 from statedict.moments import Summary
@@ -210,6 +211,53 @@ def test_few_results_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     executor = Counting()
     run([Job(info, len_of, max)], executor=executor)
     assert executor.most == 2 * engine._CLUSTER + 1
+
+
+class Elsewhere(Counting, Cluster):
+    """A cluster that does the work here, and notes how large units are."""
+
+    workers = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def unit_bytes(self, total: int) -> int:
+        return total // 5
+
+    def submit_at(self, place: str, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        self.sizes.append(sum(read.size for read in arguments[0]))
+        return self.submit(function, *arguments)
+
+
+def test_a_cluster_says_how_large_units_are() -> None:
+    source = Watched(bytes(80 << 20))
+    info = TensorInfo("w", DTYPES["bool"], (source.size,), Extent(source, 0, source.size))
+    cluster = Elsewhere()
+
+    assert run([Job(info, len_of, max)], executor=cluster) == [1 << 22]
+    assert cluster.sizes == [16 << 20] * 5
+
+
+def test_of_a_source_that_waits_little_is_fetched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the unit: what is fetched ahead is in memory."""
+    monkeypatch.setattr(units, "_FETCHED", 1 << 24)
+    told: list[int] = []
+
+    class Waiting(Watched):
+        waits = True
+
+        def will_read(self, ranges: Iterable[tuple[int, int]]) -> None:
+            told.append(sum(end - start for start, end in ranges))
+
+    source = Waiting(bytes(80 << 20))
+    info = TensorInfo("w", DTYPES["bool"], (source.size,), Extent(source, 0, source.size))
+    cluster = Elsewhere()
+    cluster.unit_bytes = lambda total: total
+
+    assert run([Job(info, len_of, max)], executor=cluster) == [1 << 22]
+    assert cluster.sizes == [80 << 20]
+    assert told == [1 << 24] * 5
 
 
 def len_of(dtype: DType, values: NDArray[Any]) -> int:

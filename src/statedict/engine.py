@@ -189,7 +189,7 @@ def _permuted(info: TensorInfo, axes: tuple[int, ...]) -> TensorInfo:
 # The plan
 
 
-def plan(jobs: Sequence[Job[Any]], unit_bytes: int | None = None) -> list[Unit]:
+def plan(jobs: Sequence[Job[Any]], unit_bytes: Callable[[int], int] | None = None) -> list[Unit]:
     """Every element of each job's tensor once, in units of bounded size that go through each source from begin to end.
 
     Tensors that lie side by side are read at once. Where blocks begin does not depend on the size of units.
@@ -206,7 +206,8 @@ def plan(jobs: Sequence[Job[Any]], unit_bytes: int | None = None) -> list[Unit]:
         return sources.setdefault(id(source), len(sources)), start
 
     reads.sort(key=place)
-    return list(_units(_joined(reads), unit_bytes))
+    most = None if unit_bytes is None else unit_bytes(sum(read.size for read in reads))
+    return list(_units(_joined(reads), most))
 
 
 def _reads(at: int, job: Job[Any], extent: Extent) -> Iterator[Read]:

@@ -73,6 +73,8 @@ class Read(NamedTuple):
 
 
 Unit = tuple[Read, ...]
+_FETCHED = 1 << 26
+"""Bytes that are fetched at once from sources that wait."""
 
 
 class _Buffers(threading.local):
@@ -87,19 +89,31 @@ _buffers = _Buffers()
 
 def work(unit: Unit) -> list[Any]:
     """What the kernels of a unit say of its pieces, in their order."""
-    _announce(unit)
     values: list[Any] = []
-    for direct, some in groupby(unit, _direct):
-        reads = list(some)
-        found = None if direct is None else direct[0].of_file(direct[1], list(_stretches(reads)))
-        values += (value for read in reads for value in _of_read(read)) if found is None else found
+    for part in _parts(unit):
+        _announce(part)
+        for direct, some in groupby(part, _direct):
+            reads = list(some)
+            found = None if direct is None else direct[0].of_file(direct[1], list(_stretches(reads)))
+            values += (value for read in reads for value in _of_read(read)) if found is None else found
     return values
 
 
-def _announce(unit: Unit) -> None:
-    """Let sources that wait fetch all that the unit reads of them at once."""
+def _parts(unit: Unit) -> Iterator[Unit]:
+    """The unit in turns that fit into memory where a source fetches all that it is told of."""
+    begin = size = 0
+    for at, read in enumerate(unit):
+        if at > begin and size + read.size > _FETCHED:
+            yield unit[begin:at]
+            begin, size = at, 0
+        size += read.size
+    yield unit[begin:]
+
+
+def _announce(part: Unit) -> None:
+    """Let sources that wait fetch all that is read of them at once."""
     wanted: dict[int, tuple[Source, list[tuple[int, int]]]] = {}
-    for read in unit:
+    for read in part:
         beside = (each.beside.extent for each in read.pieces if each.beside is not None)
         for extent in (read.extent, *beside):
             source, start, end = extent.source.needs(extent.offset, extent.size)

@@ -19,8 +19,11 @@ from statedict.extras import needed
 
 R = TypeVar("R")
 
-_UNIT = 1 << 26
-"""Bytes of a unit: a message to a worker costs about as much as reading a thousandth of it."""
+_MOST = 1 << 29
+"""Bytes of a unit: what scheduler, worker and client do for one takes 4 ms of processor time, reading these 50."""
+_LEAST = 1 << 25
+_TURNS = 4
+"""Units for each worker at least, where they are no smaller for it: the last to be done keeps few waiting."""
 _RETRIES = 3
 _SECONDS = 15
 """To find the scheduler."""
@@ -37,11 +40,11 @@ class ClusterError(StatedictError, ConnectionError):
 class DaskCluster(Cluster):
     """The workers behind a scheduler, of whom some may die: what they were doing is done by others."""
 
-    def __init__(self, address: str, unit_bytes: int = _UNIT) -> None:
+    def __init__(self, address: str, most: int = _MOST) -> None:
         """Raises ClusterError where no scheduler answers, MissingExtraError without dask.distributed."""
         distributed = needed("distributed", "dask", "a cluster is reached by dask.distributed")
         self.address = address
-        self.unit_bytes = unit_bytes
+        self._most = most
         self._numbers = itertools.count()
         try:
             self._client = distributed.Client(address, timeout=_SECONDS, set_as_default=False, name="statedict")
@@ -54,6 +57,9 @@ class DaskCluster(Cluster):
             threads: dict[str, int] = self._client.nthreads()
         self._places = sorted(threads)
         self.workers = sum(threads.values())
+
+    def unit_bytes(self, total: int) -> int:
+        return min(self._most, max(_LEAST, total // (_TURNS * self.workers)))
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
         return self._submitted(None, fn, *args, **kwargs)
@@ -95,8 +101,7 @@ class DaskCluster(Cluster):
             raise
         except distributed.KilledWorker as error:
             raise ClusterError(
-                f"{self.address}: workers died again and again over the same unit; give them more memory than "
-                f"{self.unit_bytes:,} bytes a thread"
+                f"{self.address}: workers died again and again over the same unit; give them more memory"
             ) from error
         except (CancelledError, asyncio.CancelledError, TimeoutError, distributed.comm.CommClosedError) as error:
             raise ClusterError(
