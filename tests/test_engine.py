@@ -18,13 +18,15 @@ from safetensors.numpy import save_file
 import statedict
 from statedict import engine, units
 from statedict.accelerator import BLOCK
+from statedict.distribution import counting
 from statedict.dtypes import DTYPES, DType
-from statedict.engine import Job, in_any_order, plan, run
+from statedict.engine import Job, in_any_order, plan, run, together
 from statedict.executors import Cluster
 from statedict.index import Encoding, TensorInfo
 from statedict.kernels import merge, summarize
 from statedict.moments import Summary
 from statedict.source import BytesSource, Extent, Source
+from statedict.summarizing import SUMMARIZE
 from statedict.tree.tensor import Tensor
 from tests.numbers import ALL, ordinary_elements, random_elements
 
@@ -258,6 +260,43 @@ def test_of_a_source_that_waits_little_is_fetched_at_once(monkeypatch: pytest.Mo
     assert run([Job(info, len_of, max)], executor=cluster) == [1 << 22]
     assert cluster.sizes == [80 << 20]
     assert told == [1 << 24] * 5
+
+
+class Noting(Elsewhere):
+    """Notes how many values come back, too, and how many bytes they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came: list[tuple[int, int]] = []
+
+    def submit_at(self, place: str, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future = super().submit_at(place, function, *arguments)
+        values = future.result()
+        self.waiting += 1
+        self.came.append((sum(value is not None for value in values), len(pickle.dumps(values))))
+        return future
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float32", "float64"])
+def test_counts_are_merged_where_they_are_made(name: str) -> None:
+    """Those of each 4 MiB are 512 KiB: of a unit they come back once. Sums, whose bits depend on it, do as before."""
+    data = ordinary_elements(name, (40 << 20) // DTYPES[name].itemsize).tobytes()
+    info = TensorInfo("w", DTYPES[name], (len(data) // DTYPES[name].itemsize,), Extent(BytesSource(data), 0, len(data)))
+
+    def jobs() -> list[Job[Any]]:
+        both = together([Job(info, SUMMARIZE, Summary.merge), counting(info)])
+        return [both, counting(info)]
+
+    cluster, alone = Noting(), Noting()
+    found = run(jobs()[:1], executor=cluster)
+    counts = run(jobs()[1:], executor=alone)
+
+    assert pickle.dumps(found) == pickle.dumps(run(jobs()[:1], threads=1))
+    assert pickle.dumps(counts) == pickle.dumps(run(jobs()[1:], threads=2))
+    assert cluster.sizes == alone.sizes == [8 << 20] * 5
+    assert [came for came, _ in cluster.came] == [2] * 5
+    assert [came for came, _ in alone.came] == [1] * 5
+    assert max(size for _, size in cluster.came + alone.came) < 600_000
 
 
 def len_of(dtype: DType, values: NDArray[Any]) -> int:

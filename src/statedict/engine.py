@@ -22,7 +22,7 @@ from statedict.index import TensorInfo
 from statedict.source import Extent, Source
 from statedict.tree.dequantize import dequantized
 from statedict.tree.reading import require_values
-from statedict.units import Beside, Piece, Read, Unit, work
+from statedict.units import Beside, Fold, Piece, Read, Unit, work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +63,8 @@ class Job(NamedTuple, Generic[R]):
     """From the value of all elements to the result, in this process, as soon as it is known: what takes less memory."""
     other: TensorInfo | None = None
     """Another tensor of as many elements: the kernel gets its type and the same stretch of its elements as well."""
+    fold: Fold | None = None
+    """What whoever reads a unit may merge before it sends the rest. It must pickle, too."""
 
 
 class Placed(ABC):
@@ -103,7 +105,8 @@ def run(
             pieces = (piece for read in unit for piece in read.pieces)
             for piece, value in zip(pieces, values, strict=True):
                 job, before = jobs[piece.job], results[piece.job]
-                results[piece.job] = value if before is None else job.merge(before, value)
+                if value is not None:
+                    results[piece.job] = value if before is None else job.merge(before, value)
                 left[piece.job] -= 1
                 if job.finish is not None and not left[piece.job]:
                     results[piece.job] = job.finish(results[piece.job])
@@ -116,11 +119,13 @@ def run(
 def together(jobs: Sequence[Job[Any]]) -> Job[tuple[Any, ...]]:
     """Several jobs on one tensor as one, which reads it once; its result has that of each."""
     kernels, merges, finishes = (tuple(job[at] for job in jobs) for at in (1, 2, 3))
+    folds = tuple(job.fold for job in jobs)
     return Job(
         jobs[0].info,
         _Together(kernels),
         partial(_each_merged, merges=merges),
         partial(_each_finished, finishes=finishes),
+        fold=partial(_each_folded, folds=folds) if any(folds) else None,
     )
 
 
@@ -141,7 +146,14 @@ def _each(dtype: DType, values: "NDArray[Any]", kernels: tuple[Any, ...]) -> tup
 
 
 def _each_merged(first: tuple[Any, ...], second: tuple[Any, ...], merges: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(merge(a, b) for merge, a, b in zip(merges, first, second, strict=True))
+    return tuple(a if b is None else merge(a, b) for merge, a, b in zip(merges, first, second, strict=True))
+
+
+def _each_folded(first: tuple[Any, ...], second: tuple[Any, ...], folds: tuple[Fold | None, ...]) -> tuple[Any, Any]:
+    pairs = [
+        (a, b) if fold is None or b is None else fold(a, b) for fold, a, b in zip(folds, first, second, strict=True)
+    ]
+    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
 
 
 def _each_finished(values: tuple[Any, ...], finishes: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -218,7 +230,8 @@ def _reads(at: int, job: Job[Any], extent: Extent) -> Iterator[Read]:
     for start in range(0, numel, most):
         count = min(most, numel - start)
         beside = None if other is None else _beside(other, start, count)
-        yield Read(_stretch(dtype, extent, start, count), (Piece(at, dtype, _at(job.kernel, start), 0, count, beside),))
+        piece = Piece(at, dtype, _at(job.kernel, start), 0, count, beside, job.fold)
+        yield Read(_stretch(dtype, extent, start, count), (piece,))
 
 
 def _stretch(dtype: DType, extent: Extent, start: int, count: int) -> Extent:

@@ -49,6 +49,18 @@ class Beside(NamedTuple):
     extent: Extent
 
 
+Fold = Callable[[Any, Any], tuple[Any, Any]]
+"""Puts of the values of two stretches into the first what merges to the same bits however stretches are grouped.
+
+What the second is without that is None where nothing is left: so counts of patterns travel once a unit.
+"""
+
+
+def into_first(first: Any, second: Any, merge: Callable[[Any, Any], Any]) -> tuple[Any, None]:
+    """The fold of values that are counts, and nothing else."""
+    return merge(first, second), None
+
+
 class Piece(NamedTuple):
     """A stretch of the elements of one job's tensor, and where its bytes begin in what is read."""
 
@@ -58,6 +70,7 @@ class Piece(NamedTuple):
     begin: int
     numel: int
     beside: Beside | None = None
+    fold: "Fold | None" = None
 
 
 class Read(NamedTuple):
@@ -96,7 +109,18 @@ def work(unit: Unit) -> list[Any]:
             reads = list(some)
             found = None if direct is None else direct[0].of_file(direct[1], list(_stretches(reads)))
             values += (value for read in reads for value in _of_read(read)) if found is None else found
+        _fold(unit, values)
     return values
+
+
+def _fold(unit: Unit, values: list[Any]) -> None:
+    """Fold the values that are there by now, each piece's into that of the first of its tensor."""
+    first, job = 0, -1
+    for at, (piece, value) in enumerate(zip((piece for read in unit for piece in read.pieces), values, strict=False)):
+        if piece.job != job:
+            first, job = at, piece.job
+        elif piece.fold is not None and value is not None:
+            values[first], values[at] = piece.fold(values[first], value)
 
 
 def _parts(unit: Unit) -> Iterator[Unit]:
@@ -152,7 +176,7 @@ def _stretches(reads: Iterable[Read]) -> Iterator[Stretch]:
 
 def _of_read(read: Read) -> Iterator[Any]:
     data = _bytes(read.extent, 0)
-    for _, dtype, kernel, begin, numel, beside in read.pieces:
+    for _, dtype, kernel, begin, numel, beside, _ in read.pieces:
         values = elements(dtype, data[begin : begin + dtype.nbytes(numel)], numel)
         if beside is None:
             yield kernel(dtype, values)
