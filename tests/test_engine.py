@@ -227,7 +227,8 @@ class Elsewhere(Counting, Cluster):
     def unit_bytes(self, total: int) -> int:
         return total // 5
 
-    def submit_at(self, place: str, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    def submit_at(self, turn: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        assert turn == len(self.sizes)
         self.sizes.append(sum(read.size for read in arguments[0]))
         return self.submit(function, *arguments)
 
@@ -269,8 +270,8 @@ class Noting(Elsewhere):
         super().__init__()
         self.came: list[tuple[int, int]] = []
 
-    def submit_at(self, place: str, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        future = super().submit_at(place, function, *arguments)
+    def submit_at(self, turn: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future = super().submit_at(turn, function, *arguments)
         values = future.result()
         self.waiting += 1
         self.came.append((sum(value is not None for value in values), len(pickle.dumps(values))))

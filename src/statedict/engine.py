@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from statedict.accelerator import BLOCK
@@ -283,7 +284,8 @@ def _values(units: list[Unit], executor: Executor | None, threads: int | None) -
     if executor is not None and any(isinstance(read.extent.source, Computed) for unit in units for read in unit):
         Finding().dump(units)
     if isinstance(executor, Cluster):
-        yield from _submitted(units, lambda unit: executor.submit_at(_place(unit), work, unit), executor.workers)
+        turns = count()
+        yield from _submitted(units, lambda unit: executor.submit_at(next(turns), work, unit), executor.workers)
         return
     if executor is not None:
         workers = getattr(executor, "_max_workers", None) or _CLUSTER
@@ -303,11 +305,6 @@ def _values(units: list[Unit], executor: Executor | None, threads: int | None) -
 
 def _outermost(extent: Extent) -> Source:
     return extent.source.needs(extent.offset, extent.size)[0]
-
-
-def _place(unit: Unit) -> str:
-    """The file that a unit is in, the most of it."""
-    return _outermost(unit[0].extent).name
 
 
 def _submitted(units: list[Unit], submit: Callable[[Unit], "Future[list[Any]]"], workers: int) -> Iterator[list[Any]]:

@@ -22,8 +22,8 @@ class Cluster(Executor, ABC):
         """Bytes that are worth being passed to another process, or another machine, of so many in all."""
 
     @abstractmethod
-    def submit_at(self, place: str, function: Callable[..., R], *arguments: Any) -> "Future[R]":
-        """The same as `submit`, by preference where others of that place run."""
+    def submit_at(self, turn: int, function: Callable[..., R], *arguments: Any) -> "Future[R]":
+        """The same as `submit`, by preference where others of that turn ran: each has its worker, all have as many."""
 
 
 class Rehearsal(Executor):

@@ -1,4 +1,4 @@
-"""A Dask cluster as an executor: units by bytes, each file's by preference where its others run, tried again elsewhere.
+"""A Dask cluster as an executor: units by bytes, in each pass by preference on the same worker, tried again elsewhere.
 
 What runs there needs statedict, and the files or stores at the same paths or URLs.
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any, TypeVar
-from zlib import crc32
 
 from statedict.errors import StatedictError
 from statedict.executors import Cluster
@@ -55,7 +54,7 @@ class DaskCluster(Cluster):
         with self.told():
             self._client.wait_for_workers(1, timeout=_SECONDS)
             threads: dict[str, int] = self._client.nthreads()
-        self._places = sorted(threads)
+        self._places = [worker for worker in sorted(threads) for _ in range(threads[worker])]
         self.workers = sum(threads.values())
 
     def unit_bytes(self, total: int) -> int:
@@ -64,11 +63,11 @@ class DaskCluster(Cluster):
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
         return self._submitted(None, fn, *args, **kwargs)
 
-    def submit_at(self, place: str, function: Callable[..., R], *arguments: Any) -> "Future[R]":
-        return self._submitted(place, function, *arguments)
+    def submit_at(self, turn: int, function: Callable[..., R], *arguments: Any) -> "Future[R]":
+        return self._submitted(self._places[turn % len(self._places)], function, *arguments)
 
-    def _submitted(self, place: str | None, fn: Callable[..., R], *args: Any, **kwargs: Any) -> "Future[R]":
-        return _Awaited(self, None if place is None else self._of(place), pickle.dumps(partial(fn, *args, **kwargs)))
+    def _submitted(self, worker: str | None, fn: Callable[..., R], *args: Any, **kwargs: Any) -> "Future[R]":
+        return _Awaited(self, worker, pickle.dumps(partial(fn, *args, **kwargs)))
 
     def started(self, task: bytes, worker: str | None) -> Any:
         """The future of a pickled task, by preference on a worker. The scheduler does not open what the task reads."""
@@ -86,10 +85,6 @@ class DaskCluster(Cluster):
         """Nothing, where there are workers, or come some. Raises ClusterError."""
         with self.told():
             self._client.wait_for_workers(1, timeout=_WITHOUT_WORKERS)
-
-    def _of(self, place: str) -> str:
-        """The worker of a place: always the same one, while there is it."""
-        return self._places[crc32(place.encode()) % len(self._places)]
 
     @contextlib.contextmanager
     def told(self) -> Generator[None]:

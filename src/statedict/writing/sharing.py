@@ -41,10 +41,10 @@ def share_out(remaining: Iterable[Task], output: Output, path: Path, sums: Sums,
     waiting: deque[Future[Done]] = deque()
     place = os.fspath(path.absolute())
     try:
-        for batch in batches:
+        for turn, batch in enumerate(batches):
             given = batch, place, output.path, output.verify, output.durable
             if isinstance(executor, Cluster):
-                waiting.append(executor.submit_at(place, carry_out, *given))
+                waiting.append(executor.submit_at(turn, carry_out, *given))
             else:
                 waiting.append(executor.submit(carry_out, *given))
             if len(waiting) > _WAITING * workers:

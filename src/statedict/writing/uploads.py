@@ -77,10 +77,10 @@ def _upload_elsewhere(
     Finding().dump(plans)
     futures: dict[Future[None], int] = {}
     try:
-        for name, plan in plans.items():
+        for turn, (name, plan) in enumerate(plans.items()):
             url = (folder / name).url
             if isinstance(executor, Cluster):
-                future = executor.submit_at(name, _upload_there, plan, url, verify)
+                future = executor.submit_at(turn, _upload_there, plan, url, verify)
             else:
                 future = executor.submit(_upload_there, plan, url, verify)
             futures[future] = plan.size
