@@ -9,6 +9,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from safetensors.numpy import save_file
 
 import statedict as sd
 from statedict.remote import headers as headers_module
+from statedict.remote.files import opened
 from statedict.remote.headers import Headers, headers
+from statedict.remote.pages import AHEAD
 from statedict.remote.stores import Found, Version
 from tests.remote.servers import WebServer, web_server
 from tests.remote.sparse import sparse_model
@@ -111,6 +114,37 @@ def test_what_does_not_tell_a_version_keeps_nothing(tmp_path: Path, tag: str) ->
     made.keep_page(URL, Version(1000, tag), 0, b"page")
 
     assert list(tmp_path.iterdir()) == []
+
+
+class Hub:
+    """A store whose version is a commit, as that of `hf://` is."""
+
+    def __init__(self) -> None:
+        self.commit, self.asked = "a" * 40, list[int]()
+
+    def open(self, url: str, ahead: int) -> Found:
+        self.asked.append(ahead)
+        return Found(Version(5000, self.commit), self.commit.encode()[:ahead])
+
+
+def test_a_commit_tells_a_version(kept: Path) -> None:
+    hub: Any = Hub()
+    url = "hf://org/model/net.safetensors"
+
+    assert {opened(url, hub).read_at(0, 4) for _ in range(3)} == {b"aaaa"}
+    assert hub.asked == [AHEAD, 1, 1]
+    hub.commit = "b" * 40
+    assert {opened(url, hub).read_at(0, 4) for _ in range(2)} == {b"bbbb"}
+    assert hub.asked[3:] == [1, AHEAD, 1]
+
+
+def test_stores_that_are_not_far_away_keep_nothing(kept: Path) -> None:
+    hub: Any = Hub()
+    for _ in range(2):
+        opened("memory://models/net.safetensors", hub)
+
+    assert hub.asked == [AHEAD, AHEAD]
+    assert not kept.exists()
 
 
 def test_a_file_that_is_gone_is_told(web: WebServer, kept: Path) -> None:
