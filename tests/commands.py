@@ -31,8 +31,13 @@ def run(*arguments: str) -> Ran:
 
 def process(*arguments: str, folder: Path, **environment: str) -> Ran:
     """Run `python -m statedict` as a process of its own in `folder`."""
+    return python("-m", "statedict", *arguments, folder=folder, **environment)
+
+
+def python(*arguments: str, folder: Path, **environment: str) -> Ran:
+    """Run Python as a process of its own in `folder`."""
     done = subprocess.run(
-        [sys.executable, "-m", "statedict", *arguments],
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
         cwd=folder,

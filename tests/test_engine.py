@@ -3,7 +3,7 @@
 import itertools
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 import statedict
-from statedict import engine
+from statedict import engine, units
 from statedict.accelerator import BLOCK
+from statedict.distribution import counting
 from statedict.dtypes import DTYPES, DType
-from statedict.engine import Job, in_any_order, plan, run
+from statedict.engine import Job, in_any_order, plan, run, together
+from statedict.executors import Cluster
 from statedict.index import Encoding, TensorInfo
 from statedict.kernels import merge, summarize
 from statedict.moments import Summary
 from statedict.source import BytesSource, Extent, Source
+from statedict.summarizing import SUMMARIZE
 from statedict.tree.tensor import Tensor
 from tests.numbers import ALL, ordinary_elements, random_elements
 
@@ -210,6 +213,91 @@ def test_few_results_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     executor = Counting()
     run([Job(info, len_of, max)], executor=executor)
     assert executor.most == 2 * engine._CLUSTER + 1
+
+
+class Elsewhere(Counting, Cluster):
+    """A cluster that does the work here, and notes how large units are."""
+
+    workers = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def unit_bytes(self, total: int) -> int:
+        return total // 5
+
+    def submit_at(self, turn: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        assert turn == len(self.sizes)
+        self.sizes.append(sum(read.size for read in arguments[0]))
+        return self.submit(function, *arguments)
+
+
+def test_a_cluster_says_how_large_units_are() -> None:
+    source = Watched(bytes(80 << 20))
+    info = TensorInfo("w", DTYPES["bool"], (source.size,), Extent(source, 0, source.size))
+    cluster = Elsewhere()
+
+    assert run([Job(info, len_of, max)], executor=cluster) == [1 << 22]
+    assert cluster.sizes == [16 << 20] * 5
+
+
+def test_of_a_source_that_waits_little_is_fetched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the unit: what is fetched ahead is in memory."""
+    monkeypatch.setattr(units, "_FETCHED", 1 << 24)
+    told: list[int] = []
+
+    class Waiting(Watched):
+        waits = True
+
+        def will_read(self, ranges: Iterable[tuple[int, int]]) -> None:
+            told.append(sum(end - start for start, end in ranges))
+
+    source = Waiting(bytes(80 << 20))
+    info = TensorInfo("w", DTYPES["bool"], (source.size,), Extent(source, 0, source.size))
+    cluster = Elsewhere()
+    cluster.unit_bytes = lambda total: total
+
+    assert run([Job(info, len_of, max)], executor=cluster) == [1 << 22]
+    assert cluster.sizes == [80 << 20]
+    assert told == [1 << 24] * 5
+
+
+class Noting(Elsewhere):
+    """Notes how many values come back, too, and how many bytes they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came: list[tuple[int, int]] = []
+
+    def submit_at(self, turn: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future = super().submit_at(turn, function, *arguments)
+        values = future.result()
+        self.waiting += 1
+        self.came.append((sum(value is not None for value in values), len(pickle.dumps(values))))
+        return future
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float32", "float64"])
+def test_counts_are_merged_where_they_are_made(name: str) -> None:
+    """Those of each 4 MiB are 512 KiB: of a unit they come back once. Sums, whose bits depend on it, do as before."""
+    data = ordinary_elements(name, (40 << 20) // DTYPES[name].itemsize).tobytes()
+    info = TensorInfo("w", DTYPES[name], (len(data) // DTYPES[name].itemsize,), Extent(BytesSource(data), 0, len(data)))
+
+    def jobs() -> list[Job[Any]]:
+        both = together([Job(info, SUMMARIZE, Summary.merge), counting(info)])
+        return [both, counting(info)]
+
+    cluster, alone = Noting(), Noting()
+    found = run(jobs()[:1], executor=cluster)
+    counts = run(jobs()[1:], executor=alone)
+
+    assert pickle.dumps(found) == pickle.dumps(run(jobs()[:1], threads=1))
+    assert pickle.dumps(counts) == pickle.dumps(run(jobs()[1:], threads=2))
+    assert cluster.sizes == alone.sizes == [8 << 20] * 5
+    assert [came for came, _ in cluster.came] == [2] * 5
+    assert [came for came, _ in alone.came] == [1] * 5
+    assert max(size for _, size in cluster.came + alone.came) < 600_000
 
 
 def len_of(dtype: DType, values: NDArray[Any]) -> int:

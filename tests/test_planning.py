@@ -1,5 +1,6 @@
 """Plans: what a run would read and write, told before anything is done."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,30 @@ def test_commands_are_planned(net: Path, arguments: tuple[str, ...], read: str, 
     assert (f"writes  {written}\n" in ran.out) == (written is not None)
     assert "as measured just now" in ran.out
     assert sorted(net.parent.iterdir()) == before
+
+
+def test_a_plan_as_json_says_the_same(net: Path) -> None:
+    to = net.with_name("to.safetensors")
+    command = "convert", str(net), str(to), "--dtype", "bf16"
+
+    told = json.loads(run(*command, "--plan", "--json").out)
+
+    assert run(*command).code == 0
+    assert (told["read"], told["written"]) == (8 * MIB, to.stat().st_size)
+    assert (told["files"], told["targets"]) == (1, 1)
+    rates = told["rates"]
+    assert told["seconds"] == pytest.approx(told["read"] / rates["read"] + told["written"] / rates["written"], 0.01)
+
+
+@pytest.mark.parametrize("command", ["convert", "edit --drop layers.0.**", "prune -a 0.5", "merge {net}"])
+def test_json_without_a_plan_is_told(net: Path, command: str) -> None:
+    name, *more = command.format(net=net).split()
+
+    ran = run(name, str(net), *more, str(net.with_name("to.safetensors")), "--json")
+
+    assert ran.code == 2
+    assert "`--json` prints a plan; give `--plan`, too" in ran.err
+    assert not net.with_name("to.safetensors").exists()
 
 
 def test_pruning_counts_its_passes(net: Path) -> None:

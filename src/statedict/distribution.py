@@ -17,6 +17,7 @@ from statedict.dtypes import DType
 from statedict.engine import Job
 from statedict.index import TensorInfo
 from statedict.kernels import count
+from statedict.units import into_first
 
 Counts = NDArray[np.uint64]
 LEAST = -12
@@ -81,7 +82,7 @@ class Magnitudes:
 
 def counting(info: TensorInfo) -> Job[Counts]:
     """The job that counts the first bits of each element, of which the result is a `Spread`."""
-    return Job(info, _first, np.add, partial(spread, info.dtype))
+    return Job(info, _first, np.add, partial(spread, info.dtype), fold=partial(into_first, merge=np.add))
 
 
 def weighing(info: TensorInfo) -> Job[Counts]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from statedict.accelerator import BLOCK
@@ -23,7 +23,7 @@ from statedict.index import TensorInfo
 from statedict.source import Extent, Source
 from statedict.tree.dequantize import dequantized
 from statedict.tree.reading import require_values
-from statedict.units import Beside, Direct, Piece, Read, Unit, work
+from statedict.units import Beside, Direct, Fold, Piece, Read, Unit, work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +64,8 @@ class Job(NamedTuple, Generic[R]):
     """From the value of all elements to the result, in this process, as soon as it is known: what takes less memory."""
     other: TensorInfo | None = None
     """Another tensor of as many elements: the kernel gets its type and the same stretch of its elements as well."""
+    fold: Fold | None = None
+    """What whoever reads a unit may merge before it sends the rest. It must pickle, too."""
 
 
 class Placed(ABC):
@@ -104,7 +106,8 @@ def run(
             pieces = (piece for read in unit for piece in read.pieces)
             for piece, value in zip(pieces, values, strict=True):
                 job, before = jobs[piece.job], results[piece.job]
-                results[piece.job] = value if before is None else job.merge(before, value)
+                if value is not None:
+                    results[piece.job] = value if before is None else job.merge(before, value)
                 left[piece.job] -= 1
                 if job.finish is not None and not left[piece.job]:
                     results[piece.job] = job.finish(results[piece.job])
@@ -117,11 +120,13 @@ def run(
 def together(jobs: Sequence[Job[Any]]) -> Job[tuple[Any, ...]]:
     """Several jobs on one tensor as one, which reads it once; its result has that of each."""
     kernels, merges, finishes = (tuple(job[at] for job in jobs) for at in (1, 2, 3))
+    folds = tuple(job.fold for job in jobs)
     return Job(
         jobs[0].info,
         _Together(kernels),
         partial(_each_merged, merges=merges),
         partial(_each_finished, finishes=finishes),
+        fold=partial(_each_folded, folds=folds) if any(folds) else None,
     )
 
 
@@ -142,7 +147,14 @@ def _each(dtype: DType, values: "NDArray[Any]", kernels: tuple[Any, ...]) -> tup
 
 
 def _each_merged(first: tuple[Any, ...], second: tuple[Any, ...], merges: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(merge(a, b) for merge, a, b in zip(merges, first, second, strict=True))
+    return tuple(a if b is None else merge(a, b) for merge, a, b in zip(merges, first, second, strict=True))
+
+
+def _each_folded(first: tuple[Any, ...], second: tuple[Any, ...], folds: tuple[Fold | None, ...]) -> tuple[Any, Any]:
+    pairs = [
+        (a, b) if fold is None or b is None else fold(a, b) for fold, a, b in zip(folds, first, second, strict=True)
+    ]
+    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
 
 
 def _each_finished(values: tuple[Any, ...], finishes: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -190,7 +202,7 @@ def _permuted(info: TensorInfo, axes: tuple[int, ...]) -> TensorInfo:
 # The plan
 
 
-def plan(jobs: Sequence[Job[Any]], unit_bytes: int | None = None) -> list[Unit]:
+def plan(jobs: Sequence[Job[Any]], unit_bytes: Callable[[int], int] | None = None) -> list[Unit]:
     """Every element of each job's tensor once, in units of bounded size that go through each source from begin to end.
 
     Tensors that lie side by side are read at once. Where blocks begin does not depend on the size of units.
@@ -207,7 +219,8 @@ def plan(jobs: Sequence[Job[Any]], unit_bytes: int | None = None) -> list[Unit]:
         return sources.setdefault(id(source), len(sources)), start
 
     reads.sort(key=place)
-    return list(_units(_joined(reads), unit_bytes))
+    most = None if unit_bytes is None else unit_bytes(sum(read.size for read in reads))
+    return list(_units(_joined(reads), most))
 
 
 def _reads(at: int, job: Job[Any], extent: Extent) -> Iterator[Read]:
@@ -219,7 +232,8 @@ def _reads(at: int, job: Job[Any], extent: Extent) -> Iterator[Read]:
     for start, end in pairwise((0, *range(first, numel, most), numel)):
         count = end - start
         beside = None if other is None else _beside(other, start, count)
-        yield Read(_stretch(dtype, extent, start, count), (Piece(at, dtype, _at(job.kernel, start), 0, count, beside),))
+        piece = Piece(at, dtype, _at(job.kernel, start), 0, count, beside, job.fold)
+        yield Read(_stretch(dtype, extent, start, count), (piece,))
 
 
 def _stretch(dtype: DType, extent: Extent, start: int, count: int) -> Extent:
@@ -271,7 +285,8 @@ def _values(units: list[Unit], executor: Executor | None, threads: int | None) -
     if executor is not None and any(isinstance(read.extent.source, Computed) for unit in units for read in unit):
         Finding().dump(units)
     if isinstance(executor, Cluster):
-        yield from _submitted(units, lambda unit: executor.submit_at(_place(unit), work, unit), executor.workers)
+        turns = count()
+        yield from _submitted(units, lambda unit: executor.submit_at(next(turns), work, unit), executor.workers)
         return
     if executor is not None:
         workers = getattr(executor, "_max_workers", None) or _CLUSTER
@@ -291,11 +306,6 @@ def _values(units: list[Unit], executor: Executor | None, threads: int | None) -
 
 def _outermost(extent: Extent) -> Source:
     return extent.source.needs(extent.offset, extent.size)[0]
-
-
-def _place(unit: Unit) -> str:
-    """The file that a unit is in, the most of it."""
-    return _outermost(unit[0].extent).name
 
 
 def _submitted(units: list[Unit], submit: Callable[[Unit], "Future[list[Any]]"], workers: int) -> Iterator[list[Any]]:

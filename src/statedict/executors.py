@@ -14,14 +14,16 @@ R = TypeVar("R")
 class Cluster(Executor, ABC):
     """An executor elsewhere, that takes units of its own size, and runs what is at one place by the same worker."""
 
-    unit_bytes: int
-    """Bytes that are worth being passed to another process, or another machine."""
     workers: int
     """How many units run at a time."""
 
     @abstractmethod
-    def submit_at(self, place: str, function: Callable[..., R], *arguments: Any) -> "Future[R]":
-        """The same as `submit`, by preference where others of that place run."""
+    def unit_bytes(self, total: int) -> int:
+        """Bytes that are worth being passed to another process, or another machine, of so many in all."""
+
+    @abstractmethod
+    def submit_at(self, turn: int, function: Callable[..., R], *arguments: Any) -> "Future[R]":
+        """The same as `submit`, by preference where others of that turn ran: each has its worker, all have as many."""
 
 
 class Rehearsal(Executor):

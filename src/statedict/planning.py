@@ -114,8 +114,10 @@ def _read_rate(units: list[engine.Unit], inputs: list[Extent], threads: int) -> 
         done += sum(read.size for read in unit)
         if time.perf_counter() - start > _SECONDS:
             break
+    buffer = memoryview(bytearray(BLOCK))
     for extent in islice(inputs, 0 if units else 64):
-        done += len(extent.source.read_at(extent.offset, min(extent.size, BLOCK)))
+        extent.source.readinto_at(extent.offset, buffer[: extent.size])
+        done += min(extent.size, BLOCK)
         if time.perf_counter() - start > _SECONDS:
             break
     return done / (time.perf_counter() - start) * threads if done else None

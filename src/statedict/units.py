@@ -61,6 +61,18 @@ class Beside(NamedTuple):
     extent: Extent
 
 
+Fold = Callable[[Any, Any], tuple[Any, Any]]
+"""Puts of the values of two stretches into the first what merges to the same bits however stretches are grouped.
+
+What the second is without that is None where nothing is left: so counts of patterns travel once a unit.
+"""
+
+
+def into_first(first: Any, second: Any, merge: Callable[[Any, Any], Any]) -> tuple[Any, None]:
+    """The fold of values that are counts, and nothing else."""
+    return merge(first, second), None
+
+
 class Piece(NamedTuple):
     """A stretch of the elements of one job's tensor, and where its bytes begin in what is read."""
 
@@ -70,6 +82,7 @@ class Piece(NamedTuple):
     begin: int
     numel: int
     beside: Beside | None = None
+    fold: "Fold | None" = None
 
 
 class Read(NamedTuple):
@@ -85,6 +98,8 @@ class Read(NamedTuple):
 
 
 Unit = tuple[Read, ...]
+_FETCHED = 1 << 26
+"""Bytes that are fetched at once from sources that wait."""
 
 
 class _Buffers(threading.local):
@@ -99,11 +114,19 @@ _buffers = _Buffers()
 
 def work(unit: Unit) -> list[Any]:
     """What the kernels of a unit say of its pieces, in their order."""
-    _announce(unit)
+    values: list[Any] = []
+    for part in _parts(unit):
+        _announce(part)
+        values += _of_part(part)
+        _fold(unit, values)
+    return values
+
+
+def _of_part(part: Unit) -> list[Any]:
     values: list[Any] = []
     together: list[Read] = []
     by: _Direct | None = None
-    for read in _apart(unit):  # one by one: what a kernel says of one may decide who reads the next
+    for read in _apart(part):  # one by one: what a kernel says of one may decide who reads the next
         direct = _direct(read)
         if together and direct != by:
             values += _of_reads(by, together)
@@ -115,9 +138,9 @@ def work(unit: Unit) -> list[Any]:
     return values + _of_reads(by, together)
 
 
-def _apart(unit: Unit) -> Iterator[Read]:
+def _apart(part: Unit) -> Iterator[Read]:
     """Each read; its pieces one by one, where not all are for the same reader."""
-    for read in unit:
+    for read in part:
         if len(set(map(_reader, read.pieces))) == 1:
             yield read
             continue
@@ -135,10 +158,31 @@ def _of_reads(direct: "_Direct | None", reads: list[Read]) -> list[Any]:
     return [value for read in reads for value in _of_read(read)] if found is None else found
 
 
-def _announce(unit: Unit) -> None:
-    """Let sources that wait fetch all that the unit reads of them at once."""
+def _fold(unit: Unit, values: list[Any]) -> None:
+    """Fold the values that are there by now, each piece's into that of the first of its tensor."""
+    first, job = 0, -1
+    for at, (piece, value) in enumerate(zip((piece for read in unit for piece in read.pieces), values, strict=False)):
+        if piece.job != job:
+            first, job = at, piece.job
+        elif piece.fold is not None and value is not None:
+            values[first], values[at] = piece.fold(values[first], value)
+
+
+def _parts(unit: Unit) -> Iterator[Unit]:
+    """The unit in turns that fit into memory where a source fetches all that it is told of."""
+    begin = size = 0
+    for at, read in enumerate(unit):
+        if at > begin and size + read.size > _FETCHED:
+            yield unit[begin:at]
+            begin, size = at, 0
+        size += read.size
+    yield unit[begin:]
+
+
+def _announce(part: Unit) -> None:
+    """Let sources that wait fetch all that is read of them at once."""
     wanted: dict[int, tuple[Source, list[tuple[int, int]]]] = {}
-    for read in unit:
+    for read in part:
         for extent in (read.extent, *_beside(read)):
             source, start, end = extent.source.needs(extent.offset, extent.size)
             if source.waits:
@@ -196,7 +240,7 @@ def _stretches(reads: Iterable[Read]) -> Iterator[Stretch]:
 
 def _of_read(read: Read) -> Iterator[Any]:
     data = _bytes(read.extent, 0)
-    for _, dtype, kernel, begin, numel, beside in read.pieces:
+    for _, dtype, kernel, begin, numel, beside, _ in read.pieces:
         values = elements(dtype, data[begin : begin + dtype.nbytes(numel)], numel)
         if beside is None:
             yield kernel(dtype, values)

@@ -1,10 +1,13 @@
 """The catalogue of a zoo in which duplicates and families were planted."""
 
+import collections
 import json
+import pathlib
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -152,8 +155,27 @@ def test_dangers_are_found(tmp_path: Path) -> None:
 
     (row,) = json.loads(ran.out)["rows"]
     assert row["path"] == str(tmp_path / "bad.pt")
-    assert "eval" in row["dangers"]
+    assert row["dangers"] in ("builtins.eval (dangerous)", "__builtin__.eval (dangerous)")
     assert run("catalog", "find", "--danger", "nothing.so", "--db", db).code == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "dangers"),
+    [
+        (torch.nn.Linear(2, 2), []),
+        (collections.OrderedDict(a=torch.ones(2)), []),
+        (pathlib.PurePosixPath("a"), []),
+        (torch.hub.load, [("torch.hub.load", "dangerous")]),
+        (Harmful, [("tests.catalog.test_catalog.Harmful", "unknown")]),
+    ],
+    ids=str,
+)
+def test_dangers_have_the_grades_of_check(what: Any, dangers: list[tuple[str, str]], tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(2), "x": what}, tmp_path / "net.pt")
+    with Catalog(tmp_path / "zoo.duckdb", create=True) as catalog:
+        add(catalog, [str(tmp_path / "net.pt")])
+
+        assert catalog.rows("SELECT what, grade FROM dangers") == dangers
 
 
 def test_finding(planted: tuple[Zoo, Path, Path]) -> None:
@@ -182,7 +204,8 @@ def test_folders_of_shards_are_one_checkpoint(tmp_path: Path) -> None:
     assert [(row["path"], row["tensors"]) for row in found] == [(str(tmp_path / "models" / "sharded"), 2)]
 
 
-def test_a_remote_prefix(tmp_path: Path) -> None:
+def test_a_remote_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATEDICT_CACHE", "0")
     plant(tmp_path / "models", 10)
     with web_server(tmp_path) as web, Catalog(tmp_path / "zoo.duckdb", create=True) as catalog:
         found = add(catalog, [f"{web.url}/models/"], prints=True)

@@ -13,6 +13,7 @@ from safetensors.numpy import load, save_file
 import statedict as sd
 from statedict.errors import ReadError, StatedictError, WriteError
 from statedict.interop import stores, uploads
+from statedict.interop.s3 import S3Store
 from tests.commands import run
 from tests.remote.objects import ENVIRONMENT, s3_server
 
@@ -191,6 +192,26 @@ def test_a_torch_file_in_a_store(bucket: str, tmp_path: Path) -> None:
     objects().put_file(tmp_path / "net.pt", f"{bucket}/net.pt")
 
     assert sd.open(f"{bucket}/net.pt").get_parameter("a.weight").numpy().tolist()[2] == [8, 9, 10, 11]
+
+
+def test_headers_are_kept(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATEDICT_CACHE", str(tmp_path / "cache"))
+    asked: list[int] = []
+    ask = S3Store._asked
+
+    def counted(self: S3Store, *arguments: Any) -> Any:
+        asked.append(arguments[-1] - arguments[-2])
+        return ask(self, *arguments)
+
+    monkeypatch.setattr(S3Store, "_asked", counted)
+    for values in ({f"layers.{at}.weight": np.zeros(3, "f4") for at in range(1000)}, {"w": np.zeros(3, "f4")}):
+        save_file(values, tmp_path / "net.safetensors")
+        objects().put_file(tmp_path / "net.safetensors", f"{bucket}/net.safetensors")
+        for expected in (None, [1]):
+            asked.clear()
+            assert len(list(sd.open(f"{bucket}/net.safetensors").parameters())) == len(values)
+            assert expected is None or asked == expected
+        assert list((tmp_path / "cache" / "headers").iterdir())
 
 
 def test_any_other_store_of_fsspec(net: Path) -> None:

@@ -38,7 +38,8 @@ WHERE {} ORDER BY c.path, t.name LIMIT ?
 """
 _CHECKPOINTS = """
 SELECT c.path, c.format, c.tensors, c.nbytes, c.kind,
-    (SELECT string_agg(what, ', ' ORDER BY what) FROM dangers WHERE checkpoint = c.id) AS dangers
+    (SELECT string_agg(what || ' (' || grade || ')', ', ' ORDER BY grade, what) FROM dangers
+        WHERE checkpoint = c.id) AS dangers
 FROM checkpoints c
 WHERE ($1 IS NULL OR id IN (SELECT checkpoint FROM dangers WHERE contains(what, $1)))
     AND ($2 IS NULL OR contains(lower(c.kind), lower($2)))

@@ -11,7 +11,7 @@ from statedict.catalog.finding import Place
 from statedict.errors import FormatError, ReadError, WriteError
 from statedict.extras import needed
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (version INTEGER);
 CREATE TABLE IF NOT EXISTS checkpoints (
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS tensors (
     checkpoint BIGINT, name VARCHAR, dtype VARCHAR, shape BIGINT[], numel BIGINT, nbytes BIGINT, role VARCHAR,
     kind VARCHAR, digest VARCHAR, sketch UBIGINT,
     samples FLOAT[64]);
-CREATE TABLE IF NOT EXISTS dangers (checkpoint BIGINT, what VARCHAR);
+CREATE TABLE IF NOT EXISTS dangers (checkpoint BIGINT, what VARCHAR, grade VARCHAR);
 CREATE TABLE IF NOT EXISTS lineage (
     child BIGINT, parent BIGINT, shared BIGINT, near BIGINT, similarity DOUBLE);
 """
@@ -34,7 +34,7 @@ _COLUMNS = {
     "tensors": (
         *("checkpoint", "name", "dtype", "shape", "numel", "nbytes", "role", "kind", "digest", "sketch", "samples"),
     ),
-    "dangers": ("checkpoint", "what"),
+    "dangers": ("checkpoint", "what", "grade"),
 }
 
 
@@ -109,7 +109,7 @@ class Catalog:
             first = self.rows("SELECT coalesce(max(id), -1) + 1 FROM checkpoints")[0][0]
             self._insert("checkpoints", [(first + at, *row) for at, row in enumerate(described.checkpoints)])
             self._insert("tensors", [(first + row[0], *row[1:]) for row in described.tensors])
-            self._insert("dangers", [(first + at, what) for at, what in described.dangers])
+            self._insert("dangers", [(first + at, *rest) for at, *rest in described.dangers])
             connection.commit()
         except BaseException:
             connection.rollback()

@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from statedict.index import Index, ModuleInfo, TensorInfo
 from statedict.limits import DEFAULT_LIMITS
 from statedict.narrow import is_dict, is_list, is_tuple
 from statedict.opaque import Opaque
+from statedict.ops.check.code.names import verdict
 from statedict.ops.fingerprint import fingerprint
 from statedict.ops.select import named_tensors
 from statedict.remote.urls import is_url, shown_url
@@ -24,8 +26,6 @@ from statedict.tree.build import build
 _SAMPLES = 64
 """Elements that are kept to tell tensors that are close, and how close."""
 _STRIDE = 16
-_HARMLESS = ("torch.", "numpy.", "collections.", "builtins.", "ml_dtypes.", "argparse.Namespace", "pathlib.")
-_BUILTIN_DANGERS = ("builtins.eval", "builtins.exec", "builtins.getattr", "builtins.__import__", "builtins.compile")
 _BASES = ("base_model_name_or_path", "_name_or_path", "base_model", "merge_base")
 _DEEPEST = 20
 _OPEN = 100
@@ -37,13 +37,14 @@ class Described(NamedTuple):
 
     checkpoints: list[tuple[Any, ...]]
     tensors: list[tuple[Any, ...]]
-    dangers: list[tuple[int, str]]
+    dangers: list[tuple[int, str, str]]
+    """What each names that is not known to be harmless, and its grade."""
 
 
 def describe(places: Sequence[Place], *, prints: bool) -> Described:
     """What is to be kept of some checkpoints. One that cannot be read is kept with its error."""
     described = Described([], [], [])
-    with collector.paused():
+    with collector.from_here():
         for position, place in enumerate(places):
             try:
                 _add(described, position, place, prints=prints)
@@ -82,7 +83,7 @@ def _add(described: Described, position: int, place: Place, *, prints: bool) -> 
                 *(digests.get(name), *(_sketch(info) if prints else (None, None))),
             )
         )
-    described.dangers.extend((position, name) for name in sorted(_dangers(index)))
+    described.dangers.extend((position, *each) for each in _dangers(index))
     family = int.from_bytes(signature.digest(), "little") >> 1
     described.checkpoints.append(
         _row(place, index, tensors, parameters, nbytes, family, printed=prints, config=_config(index))
@@ -133,14 +134,17 @@ def _text(value: Mapping[str, Any]) -> str | None:
     return json.dumps(dict(value), default=str, ensure_ascii=True)[: 1 << 16] if value else None
 
 
-def _dangers(index: Index) -> set[str]:
-    """What loading the file with pickle would import that is no part of PyTorch or numpy."""
+def _dangers(index: Index) -> Iterator[tuple[str, str]]:
+    """Yield what loading the file with pickle would import that is not known to be safe, with the grade of `check`."""
     names: set[str] = set()
     for info in index.modules.values():
         if info.class_name is not None:
             names.add(info.class_name)
         names |= {each.name for each in _opaque(dict(info.attributes), 0)}
-    return {name for name in names if name in _BUILTIN_DANGERS or not name.startswith(_HARMLESS)}
+    for name in sorted(names):
+        module, _, last = name.rpartition(".")
+        if (grade := verdict(module, last).grade) != "safe":
+            yield name, grade
 
 
 def _opaque(value: Any, depth: int) -> Iterator[Opaque]:
@@ -172,7 +176,9 @@ def _sketch(info: TensorInfo) -> tuple[int, list[float]] | tuple[None, None]:
     stride = min(_STRIDE, info.numel // _SAMPLES)
     start = (info.numel - _SAMPLES * stride) // 2
     values = reading.read(run(info, start, start + _SAMPLES * stride))[::stride].astype("f4")
-    if not np.isfinite(values).all() or values.min() == values.max():
+    ordered: list[float] = np.sort(values).tolist()  # NaN last
+    if not (math.isfinite(ordered[0]) and math.isfinite(ordered[-1])) or ordered[0] == ordered[-1]:
         return None, None
-    bits = int.from_bytes(np.packbits(values > np.median(values)).tobytes(), "little")
+    median = (ordered[_SAMPLES // 2 - 1] + ordered[_SAMPLES // 2]) / 2
+    bits = int.from_bytes(np.packbits(values > median).tobytes(), "little")
     return bits, values.tolist()

@@ -7,7 +7,7 @@ import click
 
 from statedict.cli.checkpoint import Checkpoint, of_source
 from statedict.cli.completing import PATH
-from statedict.cli.running import running_options
+from statedict.cli.running import running_and_json_options
 from statedict.cli.targets import overflow_option, require_new, write, writing_options
 from statedict.editing import type_named
 from statedict.index import shown
@@ -22,7 +22,7 @@ from statedict.views.numbers import counted
 @overflow_option
 @writing_options
 @click.option("--no-sync", is_flag=True, help="Do not wait until the disk has it, as cp does not.")
-@running_options
+@running_and_json_options
 def command(
     checkpoint: Checkpoint,
     dst: str,

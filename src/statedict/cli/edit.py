@@ -8,7 +8,7 @@ import click
 from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, of_source
 from statedict.cli.completing import PATH
-from statedict.cli.running import running_options
+from statedict.cli.running import running_and_json_options
 from statedict.cli.targets import format_in_place, overflow_option, require_new, write, writing_options
 from statedict.editing import EDITS, Edit, edited, edits_of
 from statedict.narrow import is_tuple
@@ -44,7 +44,7 @@ class _Ordered(click.Command):
 @writing_options
 @click.option("--in-place", is_flag=True, help="Write over SRC, which stays whole until the new one is.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, and write nothing.")
-@running_options
+@running_and_json_options
 def command(checkpoint: Checkpoint, dst: str | None, **options: Any) -> None:
     """Write the checkpoint SRC to DST with edits, which are done in the order in which they are given.
 

@@ -9,7 +9,7 @@ from statedict.cli import output
 from statedict.cli.checkpoint import opened
 from statedict.cli.completing import PATH
 from statedict.cli.progress import progress_bar
-from statedict.cli.running import running_options
+from statedict.cli.running import running_and_json_options
 from statedict.cli.targets import require_new
 from statedict.ops.lora.folding import fold_lora
 from statedict.ops.merge.merging import merge
@@ -68,7 +68,7 @@ def _number(text: str) -> Setting:
 @click.option("--force", is_flag=True, help="Replace what is at DST.")
 @click.option("--verify", is_flag=True, help="Read what was written back, and compare.")
 @click.pass_context
-@running_options
+@running_and_json_options
 def command(ctx: click.Context, files: tuple[str, ...], **options: Any) -> None:
     """Merge the FILEs, which need the same names and shapes, and write the result to DST.
 

@@ -10,7 +10,7 @@ from statedict.cli import output
 from statedict.cli.checkpoint import Checkpoint, of_source, opened
 from statedict.cli.completing import PATH, tensor_names
 from statedict.cli.progress import progress_bar, reading_bar
-from statedict.cli.running import running_options
+from statedict.cli.running import running_and_json_options
 from statedict.cli.targets import require_new, write, writing_options
 from statedict.errors import StatedictError
 from statedict.executors import Rehearsed
@@ -93,7 +93,7 @@ def _amount(text: str) -> Amount:
 @click.option("--save-masks", metavar="FILE", help="Write what stays to this file, too, as truth values.")
 @click.option("--dry-run", is_flag=True, help="Print what would be pruned, and write nothing.")
 @writing_options
-@running_options
+@running_and_json_options
 def command(
     checkpoint: Checkpoint, dst: str, pattern: tuple[str, ...], amounts: Amounts, dry_run: bool, **options: Any
 ) -> None:

@@ -1,4 +1,4 @@
-"""A Dask cluster as an executor: units by bytes, each file's by preference where its others run, tried again elsewhere.
+"""A Dask cluster as an executor: units by bytes, in each pass by preference on the same worker, tried again elsewhere.
 
 What runs there needs statedict, and the files or stores at the same paths or URLs.
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any, TypeVar
-from zlib import crc32
 
 from statedict.errors import StatedictError
 from statedict.executors import Cluster
@@ -19,8 +18,11 @@ from statedict.extras import needed
 
 R = TypeVar("R")
 
-_UNIT = 1 << 26
-"""Bytes of a unit: a message to a worker costs about as much as reading a thousandth of it."""
+_MOST = 1 << 29
+"""Bytes of a unit: what scheduler, worker and client do for one takes 4 ms of processor time, reading these 50."""
+_LEAST = 1 << 25
+_TURNS = 4
+"""Units for each worker at least, where they are no smaller for it: the last to be done keeps few waiting."""
 _RETRIES = 3
 _SECONDS = 15
 """To find the scheduler."""
@@ -37,11 +39,11 @@ class ClusterError(StatedictError, ConnectionError):
 class DaskCluster(Cluster):
     """The workers behind a scheduler, of whom some may die: what they were doing is done by others."""
 
-    def __init__(self, address: str, unit_bytes: int = _UNIT) -> None:
+    def __init__(self, address: str, most: int = _MOST) -> None:
         """Raises ClusterError where no scheduler answers, MissingExtraError without dask.distributed."""
         distributed = needed("distributed", "dask", "a cluster is reached by dask.distributed")
         self.address = address
-        self.unit_bytes = unit_bytes
+        self._most = most
         self._numbers = itertools.count()
         try:
             self._client = distributed.Client(address, timeout=_SECONDS, set_as_default=False, name="statedict")
@@ -52,17 +54,20 @@ class DaskCluster(Cluster):
         with self.told():
             self._client.wait_for_workers(1, timeout=_SECONDS)
             threads: dict[str, int] = self._client.nthreads()
-        self._places = sorted(threads)
+        self._places = [worker for worker in sorted(threads) for _ in range(threads[worker])]
         self.workers = sum(threads.values())
+
+    def unit_bytes(self, total: int) -> int:
+        return min(self._most, max(_LEAST, total // (_TURNS * self.workers)))
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
         return self._submitted(None, fn, *args, **kwargs)
 
-    def submit_at(self, place: str, function: Callable[..., R], *arguments: Any) -> "Future[R]":
-        return self._submitted(place, function, *arguments)
+    def submit_at(self, turn: int, function: Callable[..., R], *arguments: Any) -> "Future[R]":
+        return self._submitted(self._places[turn % len(self._places)], function, *arguments)
 
-    def _submitted(self, place: str | None, fn: Callable[..., R], *args: Any, **kwargs: Any) -> "Future[R]":
-        return _Awaited(self, None if place is None else self._of(place), pickle.dumps(partial(fn, *args, **kwargs)))
+    def _submitted(self, worker: str | None, fn: Callable[..., R], *args: Any, **kwargs: Any) -> "Future[R]":
+        return _Awaited(self, worker, pickle.dumps(partial(fn, *args, **kwargs)))
 
     def started(self, task: bytes, worker: str | None) -> Any:
         """The future of a pickled task, by preference on a worker. The scheduler does not open what the task reads."""
@@ -81,10 +86,6 @@ class DaskCluster(Cluster):
         with self.told():
             self._client.wait_for_workers(1, timeout=_WITHOUT_WORKERS)
 
-    def _of(self, place: str) -> str:
-        """The worker of a place: always the same one, while there is it."""
-        return self._places[crc32(place.encode()) % len(self._places)]
-
     @contextlib.contextmanager
     def told(self) -> Generator[None]:
         """Tell what the client raises when the cluster is gone as ClusterError; what a task raised passes."""
@@ -95,8 +96,7 @@ class DaskCluster(Cluster):
             raise
         except distributed.KilledWorker as error:
             raise ClusterError(
-                f"{self.address}: workers died again and again over the same unit; give them more memory than "
-                f"{self.unit_bytes:,} bytes a thread"
+                f"{self.address}: workers died again and again over the same unit; give them more memory"
             ) from error
         except (CancelledError, asyncio.CancelledError, TimeoutError, distributed.comm.CommClosedError) as error:
             raise ClusterError(

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from statedict.distribution import Quantiles, Spread, merged
 from statedict.engine import Job, together
 from statedict.index import TensorInfo
+from statedict.units import into_first
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_FOLD = partial(into_first, merge=add)
 Run = Callable[[list[Job[Any]]], list[Any]]
 
 
@@ -36,7 +38,8 @@ def quantiles(
         for at, each in enumerate(wanted):
             if each is not None and (kernel := each.kernel()) is not None:
                 for place in every[at]:
-                    jobs.setdefault(place, []).append(Job(infos[place], kernel, add, partial(_add, learnt, at)))
+                    learn = partial(_add, learnt, at)
+                    jobs.setdefault(place, []).append(Job(infos[place], kernel, add, learn, fold=_FOLD))
         if not jobs:
             return [{} if each is None else each.quantiles() for each in wanted]
         run([together(each) for each in jobs.values()])

@@ -9,6 +9,7 @@ from itertools import repeat
 from typing import Any
 
 from statedict.errors import FormatError, ReadError
+from statedict.remote.headers import headers
 from statedict.remote.pages import AHEAD, Pages
 from statedict.remote.patience import PATIENCE, given_up
 from statedict.remote.stores import Changed, Missing, NoRanges, Passing, Store, Version
@@ -21,6 +22,8 @@ PARALLEL = 8
 """Requests at a time."""
 _AT_A_TIME = 16
 """Files that are opened at a time: each is one small request."""
+_KEPT = 1 << 25
+"""Bytes of one file's header that are kept on this machine."""
 _GAP = 1 << 16
 """Bytes between two ranges that are fetched along, rather than by a request of their own."""
 
@@ -31,7 +34,7 @@ class RemoteSource(Source):
     Raises ReadError for a file that was changed meanwhile, that is not there, or for a fault that stays.
     """
 
-    __slots__ = ("_pages", "_store", "_window", "url", "version")
+    __slots__ = ("_keeping", "_pages", "_store", "_window", "url", "version")
     waits = True
 
     def __init__(self, url: str, store: Store, version: Version, head: bytes = b"") -> None:
@@ -43,13 +46,14 @@ class RemoteSource(Source):
         self._pages = Pages(self.size)
         self._pages.put(0, head)
         self._window = threading.local()
+        self._keeping = _KEPT
 
     def read_at(self, offset: int, size: int) -> bytes:
         if offset < 0 or size < 0 or offset + size > self.size:
             raise self.ends_before(offset + size)
         if size > PART:
-            return super().read_at(offset, size)
-        return bytes(self._in_window(offset, size)) or self._pages.read(offset, offset + size, self._fetch)
+            return self._page(offset, offset + size)
+        return bytes(self._in_window(offset, size)) or self._pages.read(offset, offset + size, self._page)
 
     def readinto_at(self, offset: int, buffer: memoryview) -> None:
         end = offset + len(buffer)
@@ -97,6 +101,16 @@ class RemoteSource(Source):
             self._window.last = (offset + len(data), max(ahead, size))
             self._window.held = [(offset, data)]
         return data[:size]
+
+    def _page(self, start: int, end: int) -> bytes:
+        """Bytes of the header: as they were kept on this machine, or fetched and kept."""
+        kept = headers().page(self.url, self.version, start, end)
+        if kept is None:
+            kept = self._fetch(start, end) if end - start <= PART else super().read_at(start, end - start)
+            if len(kept) <= self._keeping:
+                self._keeping -= len(kept)
+                headers().keep_page(self.url, self.version, start, kept)
+        return kept
 
     def _fetch(self, start: int, end: int) -> bytes:
         """The bytes from `start` to `end`, however often it takes: what came before a fault is not fetched again."""
@@ -209,13 +223,18 @@ class RemoteFolder(Folder):
 
 def opened(url: str, store: Store) -> RemoteSource:
     """The file at a URL. Raises ReadError where there is none, or IsADirectoryError where it is a folder."""
+    kept = headers().found(url)
     try:
-        found = PATIENCE.until_done(lambda: store.open(url, AHEAD), shown_url(url))
+        found = PATIENCE.until_done(lambda: store.open(url, AHEAD if kept is None else 1), shown_url(url))
+        if kept is not None and found.version != kept.version:
+            kept, found = None, PATIENCE.until_done(lambda: store.open(url, AHEAD), shown_url(url))
     except Missing as error:
         raise ReadError(f"{shown_url(url)}: cannot be opened: {str(error) or 'no such file'}") from None
     except NoRanges:
         raise no_ranges(url) from None
-    return RemoteSource(url, store, found.version, found.head)
+    if kept is None:
+        headers().keep_found(url, found)
+    return RemoteSource(url, store, found.version, (kept or found).head)
 
 
 def no_ranges(url: str) -> ReadError:

@@ -34,7 +34,12 @@ def scheme(url: str) -> str:
 def shown_url(url: str) -> str:
     """The URL as it may be printed and kept: without user, password, query (which may be a signature) and fragment."""
     bare = _bare(url)
-    return _SECRETS.sub("", bare) + ("?…" if len(bare) < len(url) and "?" in url else "")
+    return without_user(bare) + ("?…" if len(bare) < len(url) and "?" in url else "")
+
+
+def without_user(url: str) -> str:
+    """The same without user and password."""
+    return _SECRETS.sub("", url)
 
 
 def without_secrets(text: str, url: str) -> str:

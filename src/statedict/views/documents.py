@@ -31,6 +31,7 @@ SCHEMAS: Mapping[str, int] = {
     "shrink": 1,
     "extract-lora": 1,
     "formats": 1,
+    "plan": 1,
     "catalog-add": 1,
     "catalog-duplicates": 1,
     "catalog-lineage": 1,

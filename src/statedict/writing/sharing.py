@@ -33,17 +33,18 @@ class Done(NamedTuple):
 
 def share_out(remaining: Iterable[Task], output: Output, path: Path, sums: Sums, executor: Executor) -> None:
     """Have an executor's workers carry out what remains on the file at `path`, which has its size already."""
-    most = executor.unit_bytes if isinstance(executor, Cluster) else _BATCH
+    tasks = list(remaining)
+    most = executor.unit_bytes(sum(task.size for task in tasks)) if isinstance(executor, Cluster) else _BATCH
     workers = executor.workers if isinstance(executor, Cluster) else getattr(executor, "_max_workers", None) or _WORKERS
-    batches = list(_batches(remaining, most))
+    batches = list(_batches(tasks, most))
     Finding().dump(batches)
     waiting: deque[Future[Done]] = deque()
     place = os.fspath(path.absolute())
     try:
-        for batch in batches:
+        for turn, batch in enumerate(batches):
             given = batch, place, output.path, output.verify, output.durable
             if isinstance(executor, Cluster):
-                waiting.append(executor.submit_at(place, carry_out, *given))
+                waiting.append(executor.submit_at(turn, carry_out, *given))
             else:
                 waiting.append(executor.submit(carry_out, *given))
             if len(waiting) > _WAITING * workers:

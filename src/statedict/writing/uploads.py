@@ -77,10 +77,10 @@ def _upload_elsewhere(
     Finding().dump(plans)
     futures: dict[Future[None], int] = {}
     try:
-        for name, plan in plans.items():
+        for turn, (name, plan) in enumerate(plans.items()):
             url = (folder / name).url
             if isinstance(executor, Cluster):
-                future = executor.submit_at(name, _upload_there, plan, url, verify)
+                future = executor.submit_at(turn, _upload_there, plan, url, verify)
             else:
                 future = executor.submit(_upload_there, plan, url, verify)
             futures[future] = plan.size
@@ -162,7 +162,10 @@ def _compare(plan: Plan, place: RemotePlace, progress: Progress | None) -> None:
 
     source, at = remote_source(place.url), 0
     for block in _blocks(plan):
-        if source.size != plan.size or source.read_at(at, len(block)) != block:
+        there = bytearray(len(block))
+        if source.size == plan.size:
+            source.readinto_at(at, memoryview(there))
+        if source.size != plan.size or bytes(there) != block:
             raise WriteError(f"{place}: reads back otherwise than it was written, from byte {at:,} on; write it again")
         at += len(block)
         if progress is not None:

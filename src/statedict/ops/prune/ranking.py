@@ -16,6 +16,7 @@ from statedict.expressions.rounding import convert
 from statedict.index import TensorInfo
 from statedict.ops.prune.kept import Kept
 from statedict.source import FileSource
+from statedict.units import into_first
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -174,12 +175,13 @@ class _Counting:
                 suspects.append(at)
 
         kernel = partial(_counted, kind=self.kind, shift=shift, prefix=prefix)
-        self._run(kernel, _added, lambda at: partial(add, at))
+        self._run(kernel, lambda at: partial(add, at))
         self._refuse_nan(suspects)
         return found
 
-    def _run(self, kernel: Callable[..., Any], merge: Any, finish: Callable[[int], Callable[[Any], None]]) -> None:
-        jobs = [Job(each.info, kernel, merge, finish(at)) for at, each in enumerate(self._row)]
+    def _run(self, kernel: Callable[..., Any], finish: Callable[[int], Callable[[Any], None]]) -> None:
+        fold = partial(into_first, merge=_added)
+        jobs = [Job(each.info, kernel, _added, finish(at), fold=fold) for at, each in enumerate(self._row)]
         engine.run(jobs, progress=self._watch.progress, executor=self._watch.executor)
 
     def _refuse_nan(self, suspects: Sequence[int]) -> None:
