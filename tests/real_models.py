@@ -75,8 +75,8 @@ def models(*formats: str) -> list[Any]:
 
 
 def cache_folder() -> Path:
-    """`STATEDICT_CACHE`, or `.cache/real-models` in the checkout."""
-    return Path(os.environ.get("STATEDICT_CACHE") or _HERE.parent / ".cache" / "real-models")
+    """`STATEDICT_REAL_MODELS`, or `.cache/real-models` in the checkout."""
+    return Path(os.environ.get("STATEDICT_REAL_MODELS") or _HERE.parent / ".cache" / "real-models")
 
 
 def fetch(name: str) -> Path:

