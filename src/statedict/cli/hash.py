@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, opened, reading_options
+from statedict.cli.checkpoint import Checkpoint, opened
 from statedict.cli.completing import PATH, tensor_names
+from statedict.cli.options import reading_options
 from statedict.cli.progress import reading_bar
 from statedict.cli.running import running_options
 from statedict.cli.targets import require_new

@@ -5,8 +5,9 @@ from typing import Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.checkpoint import Checkpoint
 from statedict.cli.completing import PATH
+from statedict.cli.options import of_source
 from statedict.cli.progress import progress_bar
 from statedict.cli.targets import require_new
 from statedict.ops.prune.amounts import Amount
@@ -45,7 +46,13 @@ def _sizes(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -
     "--amount", "-a", type=_AmountType(), metavar="SHARE", help="How many of a layer's channels go: 0.5, or 12."
 )
 @click.option("--dead", is_flag=True, help="Take those that change nothing: the same whatever goes in, or not read.")
-@click.option("--norm", type=click.Choice(CHOICES), default="l1", show_default=True, help="Whose smallest go.")
+@click.option(
+    "--norm",
+    type=click.Choice(CHOICES),
+    default="l1",
+    show_default=True,
+    help="How large a channel is.",
+)
 @click.option(
     "--scope", type=click.Choice(SCOPES), default="tensor", show_default=True, help="What is ranked together."
 )
