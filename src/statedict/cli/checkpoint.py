@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from statedict import formats
-from statedict.cli.wording import in_options
+from statedict.cli.wording import worded
 from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS, Limits
@@ -123,7 +123,7 @@ def opened(
     if config_kinds:
         from statedict.configured import configured
 
-        with in_options({'`kinds="config"`': "`--config-kinds`"}):
+        with worded({'`kinds="config"`': "`--config-kinds`"}):
             index = configured(index)
     checkpoint = Checkpoint(index, key, strip)
     _opened.append(checkpoint)

@@ -13,7 +13,7 @@ from statedict.cli.options import of_source
 from statedict.cli.progress import progress_bar, reading_bar
 from statedict.cli.running import running_options
 from statedict.cli.targets import require_new, write, writing_options
-from statedict.cli.wording import in_options
+from statedict.cli.wording import worded
 from statedict.errors import StatedictError
 from statedict.executors import Rehearsed
 from statedict.ops.prune.amounts import Amount
@@ -129,7 +129,7 @@ def command(
 
 def _pruning(checkpoint: Checkpoint, *arguments: Any, **settings: Any) -> Pruning:
     """The same with errors that speak of options."""
-    with in_options(_OPTIONS):
+    with worded(_OPTIONS):
         return pruning(checkpoint.model, *arguments, **settings)
 
 

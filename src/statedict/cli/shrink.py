@@ -10,6 +10,7 @@ from statedict.cli.completing import PATH
 from statedict.cli.options import of_source
 from statedict.cli.progress import progress_bar
 from statedict.cli.targets import require_new
+from statedict.cli.wording import worded
 from statedict.ops.prune.amounts import Amount
 from statedict.ops.shrink.choosing import CHOICES, SCOPES
 from statedict.ops.shrink.shrinking import Shrunk, shrink
@@ -80,7 +81,8 @@ def command(
         raise click.UsageError("give either `--amount` or `--dead`", click.get_current_context())
     require_new(dst, checkpoint.index.source, force=force)
     how: dict[str, Any] = {"norm": norm, "scope": scope, "dead": dead, "chains": chains or ("",)}
-    made = shrink(checkpoint.model, amount, input_size=input_size, **how)
+    with worded({"the model is": f"{checkpoint.index.source.name}: is"}):
+        made = shrink(checkpoint.model, amount, input_size=input_size, **how)
     whole = dst.lower().endswith((".pt", ".pth"))
     with progress_bar("shrinking") as progress:
         saved = save(made.model, dst, whole=whole, verify=verify, progress=progress)

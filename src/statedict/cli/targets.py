@@ -11,7 +11,7 @@ import click
 
 from statedict.cli import output
 from statedict.cli.progress import progress_bar
-from statedict.cli.wording import in_options
+from statedict.cli.wording import worded
 from statedict.companions import copy_companions
 from statedict.dtypes import DType
 from statedict.errors import StatedictError
@@ -118,7 +118,7 @@ def write(
     notes: Sequence[str] = (),
 ) -> None:
     """Save a tree, with what lies beside its weights if both are folders, and print what was done."""
-    with in_options({"as the format": "with `--to`"}), progress_bar(doing) as progress:
+    with worded({"as the format": "with `--to`"}), progress_bar(doing) as progress:
         saved = save(
             model,
             target,

@@ -1,4 +1,4 @@
-"""Errors of the library in the words of the command line: options instead of arguments."""
+"""Errors of the library in the words of the command line: options instead of arguments, a file instead of a model."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ from statedict.errors import StatedictError
 
 
 @contextmanager
-def in_options(words: Mapping[str, str]) -> Generator[None]:
-    """Whatever StatedictError is raised within says the values of `words` where it would say the keys."""
+def worded(words: Mapping[str, str]) -> Generator[None]:
+    """Whatever StatedictError is raised within has the values of `words` where it would have the keys."""
     try:
         yield
     except StatedictError as error:
