@@ -22,6 +22,7 @@ def names_of_commands() -> list[str]:
     return commands.list_commands(Context(commands))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", generate.pages(), ids=name)
 def test_a_page_is_current(page: Path) -> None:
     """Its Python runs, and the outputs on it are what comes out; `make docs` writes them anew."""
@@ -52,39 +53,10 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert file.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-            assert anchor[1:] in {_anchor(heading) for heading in headings}
+            assert anchor[1:] in {anchor_of(heading) for heading in headings}
 
 
-FIGURE = re.compile(r"(?<![\w.,])(\d+(?:\.(\d+))?)(?= (?:and [\d.]+ )?(s|times|MiB|GiB)\b)")
-QUOTED = re.compile(r"\[([^\]]+)\]\([^)\s]*benchmarks\.md#([\w-]+)\)")
-
-
-def test_figures_are_those_of_the_benchmarks() -> None:
-    """What a link to a part of the benchmarks quotes, such as `0.05 s and 17 MiB`, stands there, if need be rounded."""
-    lines = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").splitlines()
-    missing: list[str] = []
-    figures = 0
-    for page in generate.pages():
-        for said, anchor in QUOTED.findall(page.read_text(encoding="utf-8")):
-            measured = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", _part(lines, anchor).replace(",", ""))]
-            for number, decimals, unit in FIGURE.findall(said):
-                scale, half = (1024 if unit == "GiB" else 1), 0.5001 * 10 ** -len(decimals)
-                figures += 1
-                if not any(abs(each / scale - float(number)) <= half for each in measured):
-                    missing.append(f"{name(page)}: {number} {unit} is not in {anchor}")
-    assert missing == []
-    assert figures
-
-
-def _part(lines: list[str], anchor: str) -> str:
-    """What stands below the heading with this anchor, up to the next that is no lower."""
-    headings = [(number, line) for number, line in enumerate(lines) if line.startswith("#")]
-    start, level = next((number, line.index(" ")) for number, line in headings if _anchor(line) == anchor)
-    ends = (number for number, line in headings if number > start and line.index(" ") <= level)
-    return "\n".join(lines[start + 1 : next(ends, None)])
-
-
-def _anchor(heading: str) -> str:
+def anchor_of(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lstrip("# ").lower()).replace(" ", "-")
 
 

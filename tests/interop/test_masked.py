@@ -149,6 +149,7 @@ def test_tied_and_frozen_weights() -> None:
     assert revived(model, pruning.masks) == 0
 
 
+@pytest.mark.slow
 def test_a_model_that_nobody_has_is_gone() -> None:
     model = net()
     sd.prune_live(model, amount=0.5)
