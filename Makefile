@@ -16,6 +16,8 @@ PYTHON = $(shell for each in python3 python3.14 python3.13 python3.12 python3.11
 # pyright's own wish for a newer pyright is no finding.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start hundreds of processes: what one has compiled the others need not compile again.
+unexport PYTHONDONTWRITEBYTECODE
 # mkdocs-material speaks of what comes after mkdocs 1, to which this is held.
 export NO_MKDOCS_2_WARNING := 1
 
@@ -35,8 +37,8 @@ test: $(VENV)/.installed-dev ## run every check and every test
 	$(BIN)/pyright
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses=8
 
-test-fast: $(VENV)/.installed-dev ## run the tests that take no second and no download
-	$(BIN)/pytest -n $(WORKERS) --maxprocesses=8 -m "not slow and not real"
+test-fast: $(VENV)/.installed-dev ## run the tests that take no time, no browser and no download
+	$(BIN)/pytest -n $(WORKERS) --maxprocesses=8 -m "not slow and not real" --hypothesis-profile=fast
 
 fuzz: $(VENV)/.installed-dev ## fuzz every reader for long; SECONDS=3600 each, TARGETS=... for some
 	$(BIN)/python -m fuzz $(TARGETS) --seconds $(SECONDS)

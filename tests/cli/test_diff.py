@@ -118,6 +118,7 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 @pytest.mark.skipif(shutil.which("statedict", path=os.fspath(Path(sys.executable).parent)) is None, reason="installed")
 def test_git_shows_what_changed(folder: Path) -> None:

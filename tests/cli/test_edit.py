@@ -91,7 +91,10 @@ WRONG = {
     "no target": (["net.pt"], "give either DST or `--in-place`, or `--dry-run` (see"),
     "both": (["net.pt", "out.pt", "--in-place"], "give either DST or `--in-place` (see"),
     "a part in place": (["train.ckpt", "--in-place", "--key", "model"], "`--key` takes a part, and `--in-place` would"),
-    "over the source": (["net.pt", "net.pt", "--force"], "net.pt: is what is read; `statedict edit --in-place` writes"),
+    "over the source": (
+        ["net.pt", "net.pt", "--force"],
+        "net.pt: is what is read; give another place, or write over it",
+    ),
     "taken": (["net.pt", "lstm.pt"], "lstm.pt: is there already; choose another name, or replace it with `--force`"),
     "nothing fits": (["net.pt", "o.pt", "--drop", "feature.**"], "`feature.**` matches no name"),
     "no rule": (["net.pt", "o.pt", "--rename", "a"], "`a` is no rule; expected PATTERN=REPLACEMENT"),

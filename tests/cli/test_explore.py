@@ -59,6 +59,12 @@ def test_a_configuration_is_the_model_that_it_describes(tmp_path: Path, monkeypa
     json.dumps(Pair(first, second).diff(lambda _done, _total: None), allow_nan=False)
 
 
+def test_without_a_terminal_there_is_nothing_to_browse_in() -> None:
+    ran = run("browse", EXAMPLE)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"statedict: {EXAMPLE}: can be browsed in a terminal only; `statedict tree` prints it\n"
+
+
 @pytest.mark.parametrize("command", ["explore", "browse"])
 def test_what_is_no_checkpoint_is_told_in_one_line(command: str, tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("nothing")

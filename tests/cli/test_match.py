@@ -59,7 +59,7 @@ def test_what_loads_as_it_is() -> None:
     ran = run("match", "ours.pt", "ours.pt")
     assert ran.out == (
         "21 of 21 tensors of ours.pt are in ours.pt: all under their own names; values compared\n\n"
-        "next: nothing to do: it loads as it is\n"
+        "next: nothing; it loads as it is\n"
     )
 
 

@@ -113,7 +113,7 @@ def test_a_bug_is_told_in_one_line_and_in_full_when_asked(folder: Path, monkeypa
         raise RuntimeError("some\nthing")
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("statedict.cli.checkpoint.opened", broken)
+    monkeypatch.setattr("statedict.cli.options.opened", broken)
 
     ran = run("tree", "good.safetensors")
     assert is_one_line_of_error(ran)
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_with_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise KeyboardInterrupt
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("statedict.cli.checkpoint.opened", interrupted)
+    monkeypatch.setattr("statedict.cli.options.opened", interrupted)
     ran = run("tree", "good.safetensors")
 
     assert (ran.code, ran.err.strip()) == (130, "statedict: interrupted")

@@ -289,6 +289,7 @@ def flattened(value: Any, path: str, found: list[torch.Tensor]) -> Any:
     return found
 
 
+@pytest.mark.slow
 @given(checkpoint=st.dictionaries(st.text(max_size=5), checkpoints, max_size=4), zipped=st.booleans())
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_any_nested_checkpoint(checkpoint: dict[str, Any], zipped: bool) -> None:

@@ -83,6 +83,7 @@ def test_a_limit_beyond_what_python_can_follow(open_list: bytes) -> None:
         index_of(data, limits=Limits(depth=10_000))
 
 
+@pytest.mark.slow
 def test_many_keys_of_one_text_take_no_time() -> None:
     entries = (call(name("a.B"), b"") + STORED for _ in range(3))
     index = opened(b"}(" + b"".join(entries) + b"u")

@@ -45,6 +45,7 @@ def test_what_is_written_is_read_again(index: Index) -> None:
         assert archive.testzip() is None
 
 
+@pytest.mark.slow
 @settings(deadline=5000)
 @given(indexes(list(CODES.values()), names))
 def test_numpy_finds_the_same(index: Index) -> None:

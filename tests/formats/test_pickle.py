@@ -220,6 +220,7 @@ def test_looking_up_a_key_never_takes_for_ever(where: bytes) -> None:
     _open_with(where, b")" + b"2\x86" * 100)
 
 
+@pytest.mark.slow
 def test_looking_up_a_key_never_ends_the_process() -> None:
     """Python's own hash of as many tuples, one in the other, overflows the stack."""
     _open_with(KEYS["a key of a dict"], b")" + b"\x85" * 1_000_000)

@@ -99,6 +99,7 @@ def test_whole_modules(name: str, save: Save) -> None:
         assert [info.kind for info in index.modules.values()] == kinds
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_a_compiled_module_is_what_it_wraps(save: Save) -> None:

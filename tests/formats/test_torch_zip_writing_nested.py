@@ -97,6 +97,7 @@ OBJECTS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(KEYS, OBJECTS) | st.lists(OBJECTS))
 @settings(max_examples=80, deadline=None)
 def test_any_nested_checkpoint_survives(value: Any) -> None:
@@ -159,6 +160,7 @@ def test_ordered_dicts_are_those_that_have_metadata() -> None:
     assert type(rewritten(torch.nn.Linear(1, 1).state_dict())) is OrderedDict
 
 
+@pytest.mark.slow
 def test_nesting_without_end_is_refused() -> None:
     deep: Any = []
     for _ in range(100_000):

@@ -73,6 +73,7 @@ def test_bytes_that_are_known_are_written_as_they_are() -> None:
     assert all(isinstance(piece, bytes) for piece in archive([("w", b"one"), ("none", extent(b""))]))
 
 
+@pytest.mark.slow
 def test_more_members_than_16_bits_count() -> None:
     written = bytes_of_plan(Plan(archive([(str(number), b"") for number in range(1 << 16)], alignment=1)))
     with zipfile.ZipFile(io.BytesIO(written)) as opened:

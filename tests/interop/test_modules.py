@@ -80,6 +80,7 @@ def _numbers(outputs: Any) -> Any:
     return outputs.tolist() if isinstance(outputs, torch.Tensor) else [_numbers(each) for each in outputs]
 
 
+@pytest.mark.slow
 def test_most_of_them_run() -> None:
     """Those whose inputs are of another kind are few."""
     assert len(runnable()) >= 85

@@ -1,93 +1,17 @@
-"""`prune_live`: masks that training does not undo, exact, and gone without a trace after `finalize`."""
+"""`prune_live`: how much is pruned and where, at once or by a schedule, exact and as torch's own masks have it."""
 
 import copy
-import gc
-import io
-import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.optim.optimizer as torch_optimizer
 from torch import nn
 from torch.nn.utils import prune
 
 import statedict as sd
 from statedict.errors import PatternError, StatedictError
-from tests.seed_net import Net
-
-OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
-    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=0.1, nesterov=True),
-    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.5),
-    "adamw foreach": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, foreach=True),
-    "adamw fused": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, fused=True),
-    "adam amsgrad": lambda parameters: torch.optim.Adam(parameters, lr=0.01, amsgrad=True, weight_decay=0.1),
-    "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, lr=1e-4, momentum=0.9),
-    "adafactor": lambda parameters: torch.optim.Adafactor(parameters),
-    "asgd": lambda parameters: torch.optim.ASGD(parameters),
-}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_hooks_are_left() -> Any:
-    """No optimizer is watched longer than the models live."""
-    yield
-    gc.collect()
-    assert not torch_optimizer._global_optimizer_post_hooks
-
-
-def net() -> Any:
-    torch.manual_seed(0)
-    return Net()
-
-
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:
-    kind = next(model.parameters()).dtype
-    for _ in range(steps):
-        optimizer.zero_grad()
-        model(torch.randn(4, 3, 38, 38, dtype=kind)).square().mean().backward()
-        optimizer.step()
-
-
-def revived(model: nn.Module, masks: dict[str, torch.Tensor]) -> int:
-    """Elements that a mask says are gone, and are not zero."""
-    return sum(int(model.get_parameter(name)[~mask].count_nonzero()) for name, mask in masks.items())
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_no_optimizer_revives_weights(name: str) -> None:
-    model = net()
-    optimizer = OPTIMIZERS[name](model.parameters())
-    train(model, optimizer)  # momentum from before the pruning
-    pruning = sd.prune_live(model, amount=0.8)
-    masks = pruning.masks
-    before = copy.deepcopy(model.state_dict())
-    for _ in range(3):
-        train(model, optimizer, 1)
-        assert revived(model, masks) == 0
-    for parameter, mask in masks.items():
-        weight = model.get_parameter(parameter)
-        assert not torch.equal(weight, before[parameter])  # what stays is trained
-        assert weight.grad[~mask].count_nonzero() == 0
-        assert weight.grad[mask].count_nonzero() > 0
-    assert round(pruning.sparsity, 4) == 0.8
-
-
-def test_an_optimizer_made_later_does_not_either() -> None:
-    model = net()
-    pruning = sd.prune_live(model, amount=0.5)
-    train(model, OPTIMIZERS["sgd"](sd.param_groups(model, [sd.no_decay])))
-    assert revived(model, pruning.masks) == 0
-
-
-def test_nobody_need_keep_what_is_returned() -> None:
-    model = net()
-    masks = sd.prune_live(model, amount=0.5).masks
-    gc.collect()
-    train(model, OPTIMIZERS["adamw"](model.parameters()))
-    assert revived(model, masks) == 0
+from tests.interop.pruned import OPTIMIZERS, net, revived, train
 
 
 def test_training_is_that_of_torchs_own_masks() -> None:
@@ -108,35 +32,6 @@ def test_training_is_that_of_torchs_own_masks() -> None:
     ]
     for name, expected in theirs.named_parameters():
         torch.testing.assert_close(ours.get_parameter(name), expected, rtol=0, atol=0)
-
-
-def test_nothing_is_renamed_nor_replaced() -> None:
-    model = net()
-    before = {name: id(parameter) for name, parameter in model.named_parameters()}
-    keys = list(model.state_dict())
-    pruning = sd.prune_live(model, amount=0.5)
-    assert {name: id(parameter) for name, parameter in model.named_parameters()} == before
-    assert list(model.state_dict()) == keys
-    stream = io.BytesIO()
-    torch.save(model, stream)
-    stream.seek(0)
-    for other in (copy.deepcopy(model), torch.load(stream, weights_only=False)):  # plain, and zero where it is zero
-        assert revived(other, pruning.masks) == 0
-        assert not any(parameter._backward_hooks for parameter in other.parameters())
-
-
-def test_finalize_leaves_plain_parameters() -> None:
-    gc.collect()  # what other tests have left
-    model = net()
-    pruning = sd.prune_live(model, amount=0.5)
-    masks = pruning.masks
-    assert pruning.finalize() is model
-    assert revived(model, masks) == 0
-    assert not any(parameter._backward_hooks for parameter in model.parameters())
-    assert not torch_optimizer._global_optimizer_post_hooks
-    train(model, OPTIMIZERS["sgd"](model.parameters()))
-    assert revived(model, masks) > 0
-    pruning.finalize()  # again: nothing more to do
 
 
 def test_the_amount_is_exact() -> None:
@@ -167,68 +62,6 @@ def test_types(dtype: torch.dtype) -> None:
     expected = net().to(dtype)
     weight, kept = expected.classifier[0].weight, pruning.masks["classifier.0.weight"]
     assert torch.equal(model.classifier[0].weight, weight * kept)
-
-
-def test_masks_follow_the_model() -> None:
-    model = net()
-    pruning = sd.prune_live(model, amount=0.5)
-    model.double()
-    train(model, OPTIMIZERS["sgd"](model.parameters()))
-    assert revived(model, pruning.masks) == 0
-    torch.__future__.set_overwrite_module_params_on_conversion(True)  # new parameters instead of new data
-    try:
-        before = model.classifier[0].weight
-        model.float()
-        assert model.classifier[0].weight is not before
-    finally:
-        torch.__future__.set_overwrite_module_params_on_conversion(False)
-    pruning.apply()
-    train(model, OPTIMIZERS["sgd"](model.parameters()))
-    assert revived(model, pruning.masks) == 0
-    assert model.classifier[0].weight.grad[~pruning.masks["classifier.0.weight"]].count_nonzero() == 0
-
-
-def test_a_parameter_that_is_replaced_by_another() -> None:
-    model = net()
-    pruning = sd.prune_live(model, amount=0.5)
-    model.classifier[0].weight = nn.Parameter(torch.ones(2, 2))
-    with pytest.raises(StatedictError, match=r"parameter `classifier\.0\.weight` was taken away, or replaced"):
-        pruning.apply()
-    model.classifier[0].weight = nn.Parameter(torch.ones(128, 576))
-    pruning.apply()
-    assert revived(model, pruning.masks) == 0
-
-
-def test_a_state_dict_that_is_loaded() -> None:
-    model = net()
-    pruning = sd.prune_live(model, amount=0.5)
-    model.load_state_dict(net().state_dict())
-    assert revived(model, pruning.masks) > 0
-    pruning.apply()
-    assert revived(model, pruning.masks) == 0
-
-
-def test_a_gradient_that_is_there_already() -> None:
-    model = net()
-    model(torch.randn(4, 3, 38, 38)).sum().backward()
-    pruning = sd.prune_live(model, amount=0.5)
-    for name, mask in pruning.masks.items():
-        assert model.get_parameter(name).grad[~mask].count_nonzero() == 0
-
-
-def test_tied_and_frozen_weights() -> None:
-    model: Any = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
-    model[2].weight = model[1].weight
-    model[1].weight.requires_grad_(False)  # register_hook needs a gradient; a frozen weight has none
-    pruning = sd.prune_live(model, amount=0.5)
-    assert list(pruning.masks) == ["1.weight"]
-    assert revived(model, pruning.masks) == 0
-    model[1].weight.requires_grad_(True)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-    for _ in range(2):
-        model(torch.randn(3, 4)).square().sum().backward()
-        optimizer.step()
-    assert revived(model, pruning.masks) == 0
 
 
 def test_a_schedule() -> None:
@@ -328,16 +161,6 @@ def test_going_on_later() -> None:
     assert all(torch.equal(again.masks[name], mask) for name, mask in pruning.masks.items())
     with pytest.raises(StatedictError, match=r"the mask of `classifier\.0\.weight` is missing on one side"):
         sd.prune_live(net(), "features.**", amount=0.1).load_state_dict(saved[1])
-
-
-def test_a_model_that_nobody_has_is_gone() -> None:
-    model = net()
-    sd.prune_live(model, amount=0.5)
-    reference = weakref.ref(model)
-    del model
-    gc.collect()
-    assert reference() is None
-    assert not torch_optimizer._global_optimizer_post_hooks
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,7 @@ def test_no_more_descriptors(tmp_path: Path) -> None:
     assert process(tmp_path, "ls", ".", before=limited(resource.RLIMIT_NOFILE, 128)).returncode == 0
 
 
+@pytest.mark.slow
 def test_no_more_memory(tmp_path: Path) -> None:
     """A pickle that lists and lists, in a process that may not have much: one line, and no traceback."""
     body = b"\x80\x02" + b"]" + b"(" + b"]" * 30_000_000 + b"e."
@@ -163,6 +164,7 @@ def test_many_at_once(file: Path) -> None:
     assert threading.active_count() < 40
 
 
+@pytest.mark.slow
 def test_interrupted(tmp_path: Path) -> None:
     torch.save({f"w{at}": torch.ones(1 << 20) for at in range(64)}, tmp_path / "large.pt")
     codes: set[int] = set()

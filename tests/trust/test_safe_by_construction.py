@@ -88,6 +88,7 @@ def audited(program: str, names: list[str], folder: Path) -> subprocess.Complete
     )
 
 
+@pytest.mark.slow
 def test_opening_does_nothing_else(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
     before = {path.name for path in folder.iterdir()}

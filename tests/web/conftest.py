@@ -1,4 +1,4 @@
-"""The browser that the tests of a page share."""
+"""The browser that the tests of a page share, and which makes them slow."""
 
 from collections.abc import Generator
 from typing import Any
@@ -12,3 +12,9 @@ from tests.browser import browser
 def chromium() -> Generator[Any]:
     with browser() as held:
         yield held
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -72,6 +72,7 @@ def test_hostile_names_are_inert(chromium: Any, tmp_path: Path) -> None:
         assert looked.complaints == []
 
 
+@pytest.mark.slow
 def test_it_is_small_enough_to_mail_and_always_the_same(folder: Path) -> None:
     rng = np.random.default_rng(0)
     state = {f"layers.{at // 5}.{'abcde'[at % 5]}.weight": rng.normal(size=(64, 64)).astype("f4") for at in range(500)}

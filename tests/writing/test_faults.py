@@ -170,6 +170,7 @@ def test_a_folder_killed_at_50_moments(tmp_path: Path) -> None:
 # Signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP)],
@@ -273,6 +274,7 @@ except StatedictError as error:
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["noticed first", "noticed before", "noticed late"])
 @pytest.mark.parametrize("name", ["kept", "net", "new/net"])
 def test_a_full_disk(small_disk: Path, what: str, name: str) -> None:

@@ -161,6 +161,7 @@ def test_to_another_file_system(tmp_path: Path) -> None:
         target.unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """256 MiB computed, summed, copied, and verified, in a process that may have 60 MiB more than it has at first."""
     program = """

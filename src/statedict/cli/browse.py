@@ -1,8 +1,11 @@
 """`statedict browse`: one checkpoint, or two, in the terminal."""
 
+import sys
+
 import click
 
 from statedict.cli.explore import side, two_sides
+from statedict.errors import StatedictError
 from statedict.extras import needed
 
 
@@ -18,6 +21,8 @@ def command(a: str, b: str | None, key: str | None, key_b: str | None, strip: bo
     sides = [side(a, key, format, strip=strip)]
     if b is not None:
         sides.append(side(b, key_b or key, None, strip=strip))
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise StatedictError(f"{a}: can be browsed in a terminal only; `statedict tree` prints it")
     from statedict.terminal.explorer import Explorer
 
     Explorer(sides).run()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import threads_option
+from statedict.cli.options import threads_option
 from statedict.cli.progress import reading_bar
 from statedict.cli.running import cluster_option
 
@@ -41,7 +41,7 @@ def command() -> None:
     """Keep a catalogue of every checkpoint under some folders or prefixes, and ask it."""
 
 
-@command.command()
+@command.command(short_help="Put every checkpoint under folders or prefixes in.")
 @click.argument("root", nargs=-1, required=True)
 @_db
 @click.option("--prints", is_flag=True, help="Read the tensors, too: digests, and what tells that some are close.")
@@ -74,7 +74,7 @@ def add(
         output.print_lines(added_lines(found, db))
 
 
-@command.command()
+@command.command(short_help="What is stored more than once, and what it costs.")
 @_db
 @click.option(
     "--top", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="Show the N largest."
@@ -98,7 +98,7 @@ def duplicates(db: str, top: int, as_json: bool) -> None:
         output.print_lines(duplicates_lines(found, output.width()))
 
 
-@command.command()
+@command.command(short_help="Which models derive from which.")
 @click.argument("checkpoint", required=False)
 @_db
 @click.option("--dot", is_flag=True, help="Print a graph for Graphviz: `| dot -Tsvg > lineage.svg`.")
@@ -131,7 +131,7 @@ def lineage(checkpoint: str | None, db: str, dot: bool, as_json: bool) -> None:
         output.print_lines(lineage_lines(lines))
 
 
-@command.command()
+@command.command(short_help="Tensors by name, shape or digest; checkpoints by danger.")
 @_db
 @click.option("--name", metavar="GLOB", help="Tensors of that name: '*.q_proj.weight'.")
 @click.option("--shape", metavar="SIZES", callback=_shape, help="Tensors of that shape: 4096,* for any second size.")
@@ -153,7 +153,7 @@ def find(db: str, top: int, as_json: bool, **wanted: Any) -> int:
     return 0 if rows else 1
 
 
-@command.command()
+@command.command(short_help="Ask it in SQL.")
 @click.argument("query")
 @_db
 @_json

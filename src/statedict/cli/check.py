@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, checkpoint_options, limits, opened
+from statedict.cli.checkpoint import Checkpoint, limits, opened
 from statedict.cli.completing import tensor_names
+from statedict.cli.options import checkpoint_options
 from statedict.cli.progress import reading_bar
 from statedict.cli.running import running_options
 from statedict.views.check import finding_fields, report_lines

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import click
 
+from statedict.cli.checkpoint import opened
 from statedict.errors import StatedictError
 
 _MOST = 1000
@@ -39,8 +40,6 @@ def all_names(context: click.Context, parameter: click.Parameter, incomplete: st
 
 
 def _names(context: click.Context, incomplete: str, *, modules: bool) -> list[str]:
-    from statedict.cli.checkpoint import opened
-
     given = context.params
     # An option that still lacks its value keeps click from handing out the arguments before it.
     file = next((given[name] for name in ("file", "src", "a") if given.get(name)), next(iter(context.args), None))

@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.checkpoint import Checkpoint
 from statedict.cli.completing import PATH
+from statedict.cli.options import of_source
 from statedict.cli.running import running_and_json_options
 from statedict.cli.targets import format_in_place, overflow_option, require_new, write, writing_options
 from statedict.editing import EDITS, Edit, edited, edits_of

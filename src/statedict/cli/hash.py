@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, opened, reading_options
+from statedict.cli.checkpoint import Checkpoint, opened
 from statedict.cli.completing import PATH, tensor_names
+from statedict.cli.options import reading_options
 from statedict.cli.progress import reading_bar
 from statedict.cli.running import running_options
 from statedict.cli.targets import require_new
@@ -32,7 +33,7 @@ _ALGORITHMS = ("blake3", "xxh3", "sha256")
 @reading_options
 @click.argument("src", type=PATH)
 @click.argument("pattern", nargs=-1, shell_complete=tensor_names)
-@click.option("--where", metavar="CONDITION", help="Keep those it holds for: 'ndim == 4 and numel > 1e6'.")
+@click.option("--where", metavar="CONDITION", help="Keep those for which it holds: 'ndim == 4 and numel > 1e6'.")
 @click.option("--modules", is_flag=True, help="A digest for each module and all in it.")
 @click.option("--total", is_flag=True, help="One digest for all.")
 @click.option("--manifest", metavar="NEW", help="Write the digests into a new file, to compare with later.")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, choosing_options, of_checkpoint, printing_options
+from statedict.cli.checkpoint import Checkpoint
+from statedict.cli.options import choosing_options, of_checkpoint, printing_options
 from statedict.tree.rows import Listed
 from statedict.views.listing import comma_separated, listing, plain_listing
 

@@ -7,11 +7,13 @@ from typing import Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, of_source, opened
+from statedict.cli.checkpoint import Checkpoint, opened
 from statedict.cli.completing import PATH, tensor_names
+from statedict.cli.options import of_source
 from statedict.cli.progress import progress_bar, reading_bar
 from statedict.cli.running import running_and_json_options
 from statedict.cli.targets import require_new, write, writing_options
+from statedict.cli.wording import worded
 from statedict.errors import StatedictError
 from statedict.executors import Rehearsed
 from statedict.ops.prune.amounts import Amount
@@ -29,7 +31,6 @@ Amounts = Mapping[str, Amount | dict[str, Amount] | None]
 """Each amount by how it was written; an empty text where none is given."""
 
 _OPTIONS = {"`amount`": "`--amount`", "`masks`": "`--mask`", "`norm`": "`--norm`", "`protect=()`": "`--protect none`"}
-_OF_PYTHON = re.compile("|".join(map(re.escape, _OPTIONS)))
 _PLACE = "{amount}"
 _BETWEEN = re.compile(r",(?![^{}]*\})")
 
@@ -128,11 +129,8 @@ def command(
 
 def _pruning(checkpoint: Checkpoint, *arguments: Any, **settings: Any) -> Pruning:
     """The same with errors that speak of options."""
-    try:
+    with worded(_OPTIONS):
         return pruning(checkpoint.model, *arguments, **settings)
-    except StatedictError as error:
-        error.args = (_OF_PYTHON.sub(lambda found: _OPTIONS[found[0]], str(error)),)
-        raise
 
 
 def _write(checkpoint: Checkpoint, made: Pruning, target: str, options: Mapping[str, Any]) -> None:

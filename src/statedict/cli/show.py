@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, of_checkpoint
+from statedict.cli.checkpoint import Checkpoint
 from statedict.cli.completing import all_names
+from statedict.cli.options import of_checkpoint
 from statedict.errors import MissingExtraError
 from statedict.opaque import Opaque
 from statedict.ops.find import NamedAttribute, NamedModule, find, first_values

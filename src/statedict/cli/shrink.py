@@ -5,10 +5,12 @@ from typing import Any
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, of_source
+from statedict.cli.checkpoint import Checkpoint
 from statedict.cli.completing import PATH
+from statedict.cli.options import of_source
 from statedict.cli.progress import progress_bar
 from statedict.cli.targets import require_new
+from statedict.cli.wording import worded
 from statedict.ops.prune.amounts import Amount
 from statedict.ops.shrink.choosing import CHOICES, SCOPES
 from statedict.ops.shrink.shrinking import Shrunk, shrink
@@ -45,7 +47,13 @@ def _sizes(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -
     "--amount", "-a", type=_AmountType(), metavar="SHARE", help="How many of a layer's channels go: 0.5, or 12."
 )
 @click.option("--dead", is_flag=True, help="Take those that change nothing: the same whatever goes in, or not read.")
-@click.option("--norm", type=click.Choice(CHOICES), default="l1", show_default=True, help="Whose smallest go.")
+@click.option(
+    "--norm",
+    type=click.Choice(CHOICES),
+    default="l1",
+    show_default=True,
+    help="How large a channel is.",
+)
 @click.option(
     "--scope", type=click.Choice(SCOPES), default="tensor", show_default=True, help="What is ranked together."
 )
@@ -73,7 +81,8 @@ def command(
         raise click.UsageError("give either `--amount` or `--dead`", click.get_current_context())
     require_new(dst, checkpoint.index.source, force=force)
     how: dict[str, Any] = {"norm": norm, "scope": scope, "dead": dead, "chains": chains or ("",)}
-    made = shrink(checkpoint.model, amount, input_size=input_size, **how)
+    with worded({"the model is": f"{checkpoint.index.source.name}: is"}):
+        made = shrink(checkpoint.model, amount, input_size=input_size, **how)
     whole = dst.lower().endswith((".pt", ".pth"))
     with progress_bar("shrinking") as progress:
         saved = save(made.model, dst, whole=whole, verify=verify, progress=progress)

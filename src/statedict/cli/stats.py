@@ -9,7 +9,8 @@ import click
 
 from statedict import writing
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, choosing_options, of_checkpoint, printing_options, threads_option
+from statedict.cli.checkpoint import Checkpoint
+from statedict.cli.options import choosing_options, of_checkpoint, printing_options, threads_option
 from statedict.cli.progress import reading_bar
 from statedict.cli.running import running_options
 from statedict.plan import Plan

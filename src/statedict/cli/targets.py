@@ -11,6 +11,7 @@ import click
 
 from statedict.cli import output
 from statedict.cli.progress import progress_bar
+from statedict.cli.wording import worded
 from statedict.companions import copy_companions
 from statedict.dtypes import DType
 from statedict.errors import StatedictError
@@ -51,6 +52,8 @@ def writing_options(function: F) -> F:
 
 def require_new(target: str, source: Source | None, *, force: bool) -> None:
     """Nothing, where a command may write. Raises StatedictError where something else is there, unless `force`."""
+    if not target:
+        raise StatedictError("an empty path names no place to write to; name a file or a folder")
     path = place_of(target)
     if isinstance(path, RemotePlace):
         if isinstance(source, RemoteSource | RemoteFolder) and source.url == path.url:
@@ -64,7 +67,9 @@ def require_new(target: str, source: Source | None, *, force: bool) -> None:
         and isinstance(source, FileSource | Folder)
         and path.samefile(source.path)
     ):
-        raise StatedictError(f"{target}: is what is read; `statedict edit --in-place` writes over it")
+        raise StatedictError(
+            f"{target}: is what is read; give another place, or write over it with `statedict edit --in-place`"
+        )
     taken = any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
     if taken and not force:
         raise StatedictError(f"{target}: is there already; choose another name, or replace it with `--force`")
@@ -113,7 +118,7 @@ def write(
     notes: Sequence[str] = (),
 ) -> None:
     """Save a tree, with what lies beside its weights if both are folders, and print what was done."""
-    with progress_bar(doing) as progress:
+    with worded({"as the format": "with `--to`"}), progress_bar(doing) as progress:
         saved = save(
             model,
             target,

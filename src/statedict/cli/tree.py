@@ -3,8 +3,9 @@
 import click
 
 from statedict.cli import output
-from statedict.cli.checkpoint import Checkpoint, of_checkpoint
+from statedict.cli.checkpoint import Checkpoint
 from statedict.cli.completing import all_names
+from statedict.cli.options import of_checkpoint
 from statedict.ops.memory import OPTIMIZERS, PRECISIONS, Memory, Optimizer, Precision
 from statedict.ops.memory import memory as memory_of
 from statedict.ops.patterns import matching

@@ -15,14 +15,10 @@ _LONGEST = 60
 
 def added_lines(found: Added, path: str) -> list[Line]:
     """What was put in, in one line."""
-    said = [
-        f"{counted(found.added, 'checkpoint')} added",
-        f"{found.unchanged:,} unchanged",
-        f"{found.removed:,} removed",
-    ]
-    if found.unreadable:
-        said.append(f"{found.unreadable:,} unreadable")
-    return [[(f"{escaped(path)}: ", "bold"), (", ".join(said), "")]]
+    unreadable = f" ({found.unreadable:,} of them unreadable)" if found.unreadable else ""
+    added = f"{counted(found.added, 'checkpoint')} added{unreadable}"
+    said = f"{added}, {found.unchanged:,} unchanged, {found.removed:,} removed"
+    return [[(f"{escaped(path)}: ", "bold"), (said, "")]]
 
 
 def duplicates_lines(found: Duplicates, width: int | None) -> list[Line]:

@@ -140,7 +140,7 @@ def _recipe(recipe: Recipe) -> str:
 def _next(match: Match, source: str, target: str, written: str | None) -> list[Line]:
     """The command to type next."""
     if match.complete and not match.rules and not match.unused:
-        return [[("next: ", "bold"), ("nothing to do: it loads as it is", "")]]
+        return [[("next: ", "bold"), ("nothing; it loads as it is", "")]]
     first = f"statedict match {source} {target} -o rules.toml"
     second = f"statedict edit {source} NEW --rules {written or 'rules.toml'}"
     if not match.lines:

@@ -74,6 +74,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_run_while_it_is_looked_for(folder: Path) -> None:
     names = [each.build(folder).name for each in corpus()]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}

@@ -53,11 +53,13 @@ ENDLESS: dict[str, Callable[[], bytes]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ENDLESS.values(), ids=ENDLESS)
 def test_it_ends(make: Callable[[], bytes]) -> None:
     check_files(BytesSource(make(), "x.pt"), FILE_CHECKS, DEFAULT_LIMITS)
 
 
+@pytest.mark.slow
 def test_bombs_are_told() -> None:
     for make in (overlapping, deflated):
         found = check_files(BytesSource(make(), "x.pt"), FILE_CHECKS, DEFAULT_LIMITS)

@@ -359,7 +359,7 @@ WRONG: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
         "method `linear` takes no base; leave it out, or merge it as one of the models",
     ),
     "setting": ([MODEL], {"t": 0.5}, "method `linear` takes no `t`; its settings: `normalize`, `weights`"),
-    "weights": ([MODEL, MODEL], {"weights": [1]}, "2 models are merged, but 1 weights are given; give one for each"),
+    "weights": ([MODEL, MODEL], {"weights": [1]}, "weights: 1 given for 2 models; give one for each"),
     "sum": (
         [MODEL, MODEL],
         {"weights": [1, -1]},

@@ -76,7 +76,7 @@ def each_of(given: Setting | Sequence[Setting] | None, default: float, count: in
     if isinstance(given, Mapping | int | float):
         return [given] * count
     if len(given) != count:
-        raise StatedictError(f"{count} models are merged, but {len(given)} {what} are given; give one for each")
+        raise StatedictError(f"{what}: {len(given)} given for {count} models; give one for each")
     return list(given)
 
 

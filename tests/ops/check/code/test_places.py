@@ -19,6 +19,7 @@ UNKNOWN = {"sklearn.joblib"}
 """Models of classes that are on no list."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in benign.WRITERS if name != "lightning"])
 @pytest.mark.filterwarnings("ignore")
 def test_what_libraries_write(name: str, tmp_path: Path) -> None:
