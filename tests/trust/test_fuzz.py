@@ -1,4 +1,4 @@
-"""A bounded run of fuzzing: every target, for about a minute in all; `make fuzz` has the long one. And what measures."""
+"""A bounded run of fuzzing, every target for a minute in all (`make fuzz` has the long one); and what measures it."""
 
 import random
 import time
