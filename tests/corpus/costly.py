@@ -154,14 +154,6 @@ def packed(compress: Callable[[bytes], bytes], block: bytes, count: int) -> byte
     return archives.zipped(*((f"{number}.pkl", stream) for number in range(count)))
 
 
-def squeezed(size: int) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_BZIP2) as archive:
-        for number in range(40):
-            archive.writestr(f"{number}.pkl", b"\x80\x02" + b"N0" * (size // 2))
-    return file.getvalue()
-
-
 def groups_of_groups(depth: int = 40) -> bytes:
     """HDF5's groups, each with two links to the next."""
     import h5py
@@ -252,12 +244,12 @@ COSTLY: dict[str, Costly] = {
     "headers that nothing lists": Costly("x.pt", lambda: archives.torch_zip() + archives.LOCAL * (MIB // 4 - 200)),
     "texts that unpack": Costly("x.zip", lambda: deflated(b'{"layers":[' + b"[]," * (1 << 18) + b"0]}", ".json", 100)),
     "programs that unpack": Costly("x.zip", lambda: deflated(b"a;" * (1 << 17), ".py", 300)),
-    "pickles that unpack": Costly("x.pt", lambda: deflated(b"\x80\x02" + b"N0" * (12 * MIB), ".pkl", 40)),
-    "a stream that unpacks": Costly("x.pkl", lambda: gzip.compress(b"\x80\x02" + b"N0" * (200 * MIB), 1, mtime=0)),
+    "pickles that unpack": Costly("x.pt", lambda: members(1_000, b"\x80\x02" + b"N0" * (12 * MIB), "a.pkl", zipfile.ZIP_DEFLATED)),
+    "a stream that unpacks": Costly("x.pkl", lambda: gzip.compress(b"\x80\x02" + b"N0" * (100 * MIB), 6, mtime=0)),
     "a bzip2 stream": Costly("x.pkl", lambda: bz2.compress(b"\x80\x02" + bytes(40 * MIB))),
     "an xz stream": Costly("x.pkl", lambda: lzma.compress(b"\x80\x02" + bytes(200 * MIB), preset=0)),
     "xz streams": Costly("x.zip", lambda: packed(lzma.compress, bytes(16 * MIB), 300)),
-    "members of bzip2": Costly("x.zip", lambda: squeezed(16 * MIB)),
+    "members of bzip2": Costly("x.zip", lambda: members(4_000, b"\x80\x02" + b"N0" * (8 * MIB), "a.pkl", zipfile.ZIP_BZIP2)),
     "a program": Costly("x.py", lambda: b"a;" * (1 << 18)),
     "a program of brackets": Costly("x.py", lambda: b"(" * 90 + b"a(" * 50 + b")" * 140 + b"\n" + b"-a+a;" * 100_000),
     "a template of spaces": Costly("x.gguf", template("{%" + _SPACES)),
