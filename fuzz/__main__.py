@@ -1,79 +1,98 @@
 """Fuzz targets for a time: `python -m fuzz [TARGET ...] [--seconds N] [--engine atheris|random] [--keep FOLDER]`.
 
 With atheris (an extra of its own: `pip install atheris`), mutations are guided by the lines that they reach; without,
-they are made at random, from a seed that is printed. A fault ends the run with exit code 1, and its input is kept.
+they are made at random, from a seed that is printed. A fault ends the run of its target, its input is kept, and the
+exit code is 1. What was run is added to `record.json` in the folder, of which `--table` prints the table in the docs.
 """
 
 import argparse
+import hashlib
 import random
-import resource
-import signal
 import subprocess
 import sys
 import time
 import traceback
 from pathlib import Path
-from types import FrameType
 
+from fuzz import record
+from fuzz.measuring import Meter
+from fuzz.record import Ran
 from fuzz.targets import TARGETS, Target, run
 
-MOST_SECONDS = 5
-MOST_BYTES = 300 << 20
-"""Memory that an input of 1 MiB may take beyond what the process had."""
 _CORPUS = 500
+"""Mutated inputs that are mutated further, and kept between runs."""
 
 
-class TooLongError(Exception):
-    """An input took longer than it may."""
-
-
-def _ring(_signal: int, _frame: FrameType | None) -> None:
-    raise TooLongError(f"longer than {MOST_SECONDS} s")
-
-
-def memory() -> int:
-    """The most bytes that this process has ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def one(target: Target, data: bytes) -> str:
+def one(target: Target, data: bytes, meter: Meter | None = None) -> str:
     """What is wrong with how one input is read; "" where nothing is."""
-    before = memory()
-    signal.signal(signal.SIGALRM, _ring)
-    signal.alarm(MOST_SECONDS)
     try:
-        run(target, data)
+        with (meter or Meter()).one():
+            run(target, data)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - that is what is looked for
         return traceback.format_exc()
-    finally:
-        signal.alarm(0)
-    grown = memory() - before
-    return f"took {grown >> 20} MiB" if grown > MOST_BYTES else ""
+    return ""
 
 
-def at_random(name: str, seconds: float, seed: int = 0, most: int | None = None) -> tuple[int, bytes, str]:
-    """Fuzz one target for a time, or `most` inputs: how many were tried, and of a fault, the input and the text."""
-    target, chance = TARGETS[name], random.Random(f"{name} {seed}")
-    pool = list(target.seeds())
-    for data in pool:
-        if wrong := one(target, data):
-            return 0, data, wrong
-    first = len(pool)
+class Pool:
+    """Inputs that are mutated: the target's seeds, and some of what was made of them, now and in earlier runs."""
+
+    def __init__(self, target: Target, folder: Path | None, chance: random.Random) -> None:
+        self._folder, self._chance = folder, chance
+        self.seeds = list(target.seeds())
+        kept = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else []
+        self._grown = [path.read_bytes() for path in kept if path.name.startswith("kept-")]
+
+    def any(self) -> bytes:
+        return self._chance.choice(self._grown if self._grown and self._chance.random() < 0.7 else self.seeds)
+
+    def offer(self, data: bytes) -> None:
+        """Keep an input that was sound, sometimes, in the place of another where there are many."""
+        if self._chance.random() < 0.02:
+            self._grown.append(data)
+            if len(self._grown) > _CORPUS:
+                del self._grown[self._chance.randrange(_CORPUS)]
+
+    def keep(self) -> None:
+        """Write what has grown, for the next run."""
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for path in self._folder.glob("kept-*"):
+                path.unlink()
+            for data in self._grown:
+                (self._folder / f"kept-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
+
+
+def at_random(
+    name: str, seconds: float, seed: int = 0, most: int | None = None, folder: Path | None = None
+) -> tuple[Ran, bytes, str]:
+    """Fuzz one target for a time, or `most` inputs: what it took, and of a fault, the input and the text.
+
+    What is mutated is kept in `folder`, and so is each input while it is read, should the process not survive it.
+    """
+    target, chance, meter = TARGETS[name], random.Random(f"{name} {seed}"), Meter()
+    pool, began = Pool(target, folder, chance), time.process_time()
+
+    def ran(faults: int) -> Ran:
+        return Ran(meter.inputs, time.process_time() - began, meter.slowest, meter.largest, faults)
+
+    for data in pool.seeds:
+        if wrong := one(target, data, meter):
+            return ran(1), data, wrong
     end, count = time.monotonic() + seconds, 0
     while time.monotonic() < end and (most is None or count < most):
-        data = chance.choice(pool)
+        data = pool.any()
         for _ in range(chance.choice((1, 1, 1, 2, 3))):
             data = target.mutate(data, chance)
         count += 1
-        if wrong := one(target, data):
-            return count, data, wrong
-        if chance.random() < 0.02:
-            pool.append(data)
-            if len(pool) > first + _CORPUS:
-                del pool[chance.randrange(first, len(pool))]
-    return count, b"", ""
+        if target.native and folder is not None:
+            (folder / "now").write_bytes(data)
+        if wrong := one(target, data, meter):
+            return ran(1), data, wrong
+        pool.offer(data)
+    pool.keep()
+    return ran(0), b"", ""
 
 
 def write_seeds(name: str, folder: Path) -> None:
@@ -89,30 +108,39 @@ def guided(name: str, seconds: float, keep: Path) -> int:
     return subprocess.run(command, check=False).returncode  # noqa: S603 - our own
 
 
+def fuzz(name: str, seconds: float, seed: int, keep: Path) -> bool:
+    """Fuzz one target at random, tell and record it; whether it is sound."""
+    (keep / name).mkdir(parents=True, exist_ok=True)
+    ran, data, wrong = at_random(name, seconds, seed, folder=keep / name)
+    record.add(keep / "record.json", name, ran)
+    said = "a fault" if wrong else "sound"
+    took = f"{ran.inputs:,} inputs in {ran.seconds:.0f} s, the slowest {ran.slowest:.2f} s, {ran.largest >> 20} MiB"
+    print(f"{name}, seed {seed}: {took} at most: {said}", flush=True)
+    if wrong:
+        path = keep / f"{name}-fault-{seed}"
+        path.write_bytes(data)
+        print(f"{wrong}\nthe input is kept in {path}", flush=True)
+    return not wrong
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="fuzz")
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], metavar="TARGET")
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="of chance; by default another for each run")
     parser.add_argument("--engine", choices=["random", "atheris"], default="random")
     parser.add_argument("--keep", type=Path, default=Path(".cache/fuzz"))
+    parser.add_argument("--table", action="store_true", help="print the record as a table, and fuzz nothing")
     asked = parser.parse_args()
     asked.keep.mkdir(parents=True, exist_ok=True)
+    if asked.table:
+        print(record.table(record.read(asked.keep / "record.json"), TARGETS), end="")
+        return 0
     if asked.engine == "atheris":
         return max(guided(name, asked.seconds, asked.keep) for name in asked.targets or TARGETS)
-    faults = 0
-    for name in asked.targets or TARGETS:
-        began = time.monotonic()
-        count, data, wrong = at_random(name, asked.seconds, asked.seed)
-        took = time.monotonic() - began
-        said = "a fault" if wrong else "sound"
-        print(f"{name}: {count:,} inputs in {took:.0f} s, {memory() >> 20} MiB at most: {said}", flush=True)
-        if wrong:
-            faults += 1
-            path = asked.keep / f"{name}-fault-{asked.seed}"
-            path.write_bytes(data)
-            print(f"{wrong}\nthe input is kept in {path}", flush=True)
-    return 1 if faults else 0
+    seed = random.SystemRandom().randrange(1 << 32) if asked.seed is None else asked.seed
+    sound = [fuzz(name, asked.seconds, seed, asked.keep) for name in asked.targets or TARGETS]
+    return 0 if all(sound) else 1
 
 
 if __name__ == "__main__":

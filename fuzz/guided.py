@@ -9,7 +9,8 @@ import atheris  # pyright: ignore[reportMissingModuleSource] - an extra of its o
 with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue]
     include=["statedict"], enable_loader_override=False
 ):
-    from fuzz.__main__ import MOST_SECONDS, one
+    from fuzz.__main__ import one
+    from fuzz.measuring import MOST_SECONDS, Meter
     from fuzz.targets import TARGETS
     from statedict import formats
 
@@ -19,10 +20,10 @@ with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue]
 
 def main(name: str, seconds: int, keep: Path) -> None:
     """Fuzz one target, which ends the process: with exit code 0 where nothing was found."""
-    target, chance = TARGETS[name], random.Random(0)
+    target, chance, meter = TARGETS[name], random.Random(0), Meter()
 
     def test(data: bytes) -> None:
-        if wrong := one(target, data):
+        if wrong := one(target, data, meter):
             raise RuntimeError(wrong)
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:

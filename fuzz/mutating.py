@@ -160,11 +160,7 @@ def of_members(inner: Mutate) -> Mutate:
     def mutate(data: bytes, chance: random.Random) -> bytes:
         if chance.random() < 0.4:
             return of_numbers(data, chance)
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                members = [(name, archive.read(name)) for name in archive.namelist()]
-        except Exception:  # noqa: BLE001 - zipfile raises many kinds of errors
-            return of_bytes(data, chance)
+        members = unzipped(data)
         if not members:
             return of_bytes(data, chance)
         at = chance.randrange(len(members))
@@ -183,12 +179,23 @@ def of_members(inner: Mutate) -> Mutate:
             members[at] = (chance.choice((name + "x", "../" + name, name.upper(), "x/data.pkl")), held)
         else:
             members[at] = (name, (of_json if name.endswith(".json") else inner)(held, chance))
-        return _zipped(members, chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
+        return zipped(members, chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
 
     return mutate
 
 
-def _zipped(members: list[tuple[str, bytes]], method: int) -> bytes:
+def unzipped(data: bytes) -> list[tuple[str, bytes]]:
+    """The names and bytes of an archive's members; none of one that is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(info.file_size for info in archive.infolist()) > 16 * _MOST:
+                return []
+            return [(name, archive.read(name)) for name in archive.namelist()]
+    except Exception:  # noqa: BLE001 - zipfile raises many kinds of errors
+        return []
+
+
+def zipped(members: list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
     import warnings
 
     file = io.BytesIO()

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from fuzz.mutating import zipped
 from tests.corpus import archives, models
 from tests.corpus.files import corpus
+from tests.formats.orbax_samples import SAMPLES
 
 
 def _torch(held: Any, **how: Any) -> bytes:
@@ -217,6 +219,39 @@ def dcp() -> list[bytes]:
         warnings.simplefilter("ignore")
         save(_net().state_dict(), storage_writer=FileSystemWriter(folder))
         return [(Path(folder) / ".metadata").read_bytes()]
+
+
+def dcp_safetensors() -> list[bytes]:
+    """Two ranks' shards, each with half of a matrix, as an archive of the folder."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    members: list[tuple[str, bytes]] = []
+    for rank in range(2):
+        offsets = {"a.weight": {"saved_offsets": [2 * rank, 0]}, "a.bias": {"saved_offsets": [2 * rank]}}
+        tensors = {"a.weight": np.ones((2, 3), "f4"), "a.bias": np.zeros(2, "f2")}
+        name = f"shard-{rank + 1:05}-model-00001-of-00001.safetensors"
+        members.append((name, save(tensors, {"DCP_SHARDING_INFO": json.dumps(offsets)})))
+    return [zipped(members)]
+
+
+def orbax() -> list[bytes]:
+    """Orbax's own folders, as archives: with and without a database, a step, and a manager's."""
+    with zipfile.ZipFile(SAMPLES) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        folders = dict.fromkeys(name.partition("/")[0] for name in names)
+        return [
+            zipped([(name.partition("/")[2], archive.read(name)) for name in names if name.startswith(f"{folder}/")])
+            for folder in folders
+        ]
+
+
+def tflite() -> list[bytes]:
+    import torch
+
+    from tests.formats import tflite_models
+
+    return [tflite_models.of_tensors({"a.w": torch.ones(2, 3), "b": torch.zeros(4, dtype=torch.int8)})]
 
 
 def hostile() -> list[bytes]:

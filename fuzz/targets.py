@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz import seeds
-from fuzz.mutating import Mutate, either, of_bytes, of_json, of_members, of_numbers, of_opcodes, of_safetensors, of_text
+from fuzz.mutating import (
+    Mutate,
+    either,
+    of_bytes,
+    of_json,
+    of_members,
+    of_numbers,
+    of_opcodes,
+    of_safetensors,
+    of_text,
+    unzipped,
+)
 from statedict import formats
 from statedict.errors import StatedictError
 from statedict.limits import DEFAULT_LIMITS
@@ -15,7 +26,7 @@ from statedict.ops.check.files import FILE_CHECKS, check_files
 from statedict.ops.patterns import compile_pattern
 from statedict.ops.rules import compile_rule
 from statedict.ops.where import compile_where
-from statedict.source import BytesSource, Folder
+from statedict.source import BytesSource, Folder, Source
 from statedict.tree.build import build
 
 _MOST_VALUES = 1 << 16
@@ -39,25 +50,45 @@ class Target:
     """Read the bytes. Anything that it raises but StatedictError is a fault."""
     seeds: Callable[[], Iterable[bytes]]
     mutate: Mutate
+    format: str = ""
+    """The format, as `statedict.formats` has it, of one that is a reader's."""
+    native: bool = False
+    """Whether a library of somebody else's reads it, in another language, whose faults end the process."""
+
+
+def _open(source: Source, format: str) -> None:
+    """Read an index, make its tree, show it, and read some values of all small tensors."""
+    model = build(formats.read(source, DEFAULT_LIMITS, format))
+    repr(model)
+    for name, tensor in model.state_dict().items():
+        if isinstance(name, str) and 0 < tensor.info.nbytes <= _MOST_VALUES and tensor.info.extent is not None:
+            tensor.info.extent.source.read_at(tensor.info.extent.offset, min(64, tensor.info.extent.size))
 
 
 def _reader(format: str) -> Callable[[bytes], None]:
-    def run(data: bytes) -> None:
-        index = formats.read(BytesSource(data, "fuzz"), DEFAULT_LIMITS, format)
-        model = build(index)
-        repr(model)
-        for name, tensor in model.state_dict().items():
-            if isinstance(name, str) and 0 < tensor.info.nbytes <= _MOST_VALUES and tensor.info.extent is not None:
-                tensor.info.extent.source.read_at(tensor.info.extent.offset, min(64, tensor.info.extent.size))
-
-    return run
+    return lambda data: _open(BytesSource(data, "fuzz"), format)
 
 
 def _in_folder(file: str, format: str) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / file).write_bytes(data)
-            build(formats.read(Folder(folder), DEFAULT_LIMITS, format))
+            _open(Folder(folder), format)
+
+    return run
+
+
+def _folder(format: str) -> Callable[[bytes], None]:
+    """A folder of several files, which an input holds as a zip archive."""
+
+    def run(data: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, held in unzipped(data):
+                path = Path(folder) / name
+                if path.resolve().is_relative_to(folder) and "\0" not in name:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(held)
+            _open(Folder(folder), format)
 
     return run
 
@@ -96,26 +127,35 @@ def _source(data: bytes) -> None:
     list(sources.script_acts(text, "fuzz"))
 
 
+def _of(format: str, made: Callable[[], Iterable[bytes]], mutate: Mutate) -> Target:
+    return Target(_reader(format), made, mutate, format, native=format in ("hdf5", "keras"))
+
+
 _ZIP = of_members(of_opcodes)
 _PLAIN = either(of_bytes, of_numbers)
 _PICKLES = either(of_opcodes, of_opcodes, of_numbers, of_bytes)
 TARGETS: dict[str, Target] = {
-    "safetensors": Target(_reader("safetensors"), seeds.safetensors, of_safetensors),
-    "torch": Target(_reader("torch"), seeds.torch_zip, _ZIP),
-    "torch-legacy": Target(_reader("torch legacy"), seeds.torch_legacy, _PICKLES),
-    "torch-tar": Target(_reader("torch tar"), seeds.torch_tar, _PLAIN),
-    "torchscript": Target(_reader("torchscript"), seeds.torchscript, _ZIP),
-    "pt2": Target(_reader("pt2"), seeds.pt2, _ZIP),
-    "pickle": Target(_reader("pickle"), seeds.pickled, _PICKLES),
-    "gguf": Target(_reader("gguf"), seeds.gguf, _PLAIN),
-    "onnx": Target(_reader("onnx"), seeds.onnx, _PLAIN),
-    "npy": Target(_reader("npy"), seeds.npy, _PLAIN),
-    "npz": Target(_reader("npz"), seeds.npz, of_members(_PLAIN)),
-    "keras": Target(_reader("keras"), seeds.keras, of_members(_PLAIN)),
-    "hdf5": Target(_reader("hdf5"), seeds.hdf5, _PLAIN),
-    "msgpack": Target(_reader("msgpack"), seeds.msgpack, _PLAIN),
-    "folder": Target(_in_folder("model.safetensors.index.json", "folder"), seeds.index_json, of_json),
-    "dcp": Target(_in_folder(".metadata", "dcp"), seeds.dcp, _PICKLES),
+    "safetensors": _of("safetensors", seeds.safetensors, of_safetensors),
+    "torch": _of("torch", seeds.torch_zip, _ZIP),
+    "torch-legacy": _of("torch legacy", seeds.torch_legacy, _PICKLES),
+    "torch-tar": _of("torch tar", seeds.torch_tar, _PLAIN),
+    "torchscript": _of("torchscript", seeds.torchscript, _ZIP),
+    "pt2": _of("pt2", seeds.pt2, _ZIP),
+    "pickle": _of("pickle", seeds.pickled, _PICKLES),
+    "gguf": _of("gguf", seeds.gguf, _PLAIN),
+    "onnx": _of("onnx", seeds.onnx, _PLAIN),
+    "npy": _of("npy", seeds.npy, _PLAIN),
+    "npz": _of("npz", seeds.npz, of_members(_PLAIN)),
+    "keras": _of("keras", seeds.keras, of_members(_PLAIN)),
+    "hdf5": _of("hdf5", seeds.hdf5, _PLAIN),
+    "msgpack": _of("msgpack", seeds.msgpack, _PLAIN),
+    "folder": Target(_in_folder("model.safetensors.index.json", "folder"), seeds.index_json, of_json, "folder"),
+    "dcp": Target(_in_folder(".metadata", "dcp"), seeds.dcp, _PICKLES, "dcp"),
+    "dcp-safetensors": Target(
+        _folder("dcp safetensors"), seeds.dcp_safetensors, of_members(of_safetensors), "dcp safetensors"
+    ),
+    "orbax": Target(_folder("orbax"), seeds.orbax, of_members(either(of_json, _PLAIN)), "orbax", native=True),
+    "tflite": _of("tflite", seeds.tflite, _PLAIN),
     "any": Target(_sniff, seeds.hostile, either(_PLAIN, of_opcodes, of_members(of_opcodes))),
     "check": Target(_check, seeds.hostile, either(_PLAIN, of_opcodes, of_members(of_opcodes), of_safetensors)),
     "pattern": Target(_pattern, seeds.texts("layers.{0-11}.**.weight", "{a,b{c,d}}.*", "a.**.b.*"), of_text),

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,17 +84,36 @@ def opened_page(held: Any, address: str, **options: Any) -> Generator[tuple[Any,
 
 
 @contextmanager
-def explorer(*arguments: str, folder: Path) -> Generator[str]:
-    """The address of `statedict explore` with these arguments, which is told to end in the end, and does."""
+def served(
+    *arguments: str, folder: Path, before: Callable[[], None] | None = None
+) -> Generator[tuple[str, subprocess.Popen[str]]]:
+    """`statedict explore` with these arguments: its address and its process, which is told to end in the end, and does.
+
+    `before` is called in the new process, as the first thing.
+    """
     command = [sys.executable, "-m", "statedict", "explore", *arguments, "--no-browser"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=before,  # noqa: PLW1509 - no other thread runs
+    )
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{43}/", line)
         assert found, (line, process.stderr.read() if process.stderr else "")
-        yield found[0]
+        yield found[0], process
     finally:
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-        assert (process.returncode, err) == (0, ""), out
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, ""), (process.returncode, err, out)
+
+
+@contextmanager
+def explorer(*arguments: str, folder: Path) -> Generator[str]:
+    """The address of `statedict explore` with these arguments, which is told to end in the end, and does."""
+    with served(*arguments, folder=folder) as (address, _):
+        yield address

@@ -154,6 +154,12 @@ def test_a_model_saved_by_huggingfaces_writer_alone_is_a_plain_folder(tmp_path: 
     assert_values(sd.open(tmp_path), tensors)
 
 
+def test_a_folder_that_is_said_to_be_of_shards_and_has_none(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(FormatError, match=r"has no `shard-00001-….safetensors`, as ranks write them; fetch them"):
+        sd.open(tmp_path, format="dcp safetensors")
+
+
 def changed(folder: Path, change: Callable[[Metadata], Any]) -> None:
     path = folder / ".metadata"
     metadata = pickle.loads(path.read_bytes())

@@ -114,6 +114,7 @@ def test_examples(pattern: str, fitting: list[str], other: list[str]) -> None:
     [
         ("a.{b,c", "`a.{b,c`: `{` is never closed (character 3)"),
         ("a.b}", "`a.b}`: `}` closes nothing (character 4)"),
+        ("{" * 51, f"`{'{' * 51}`: `{{` stands in more than 50 others (character 51)"),
         ("{5-2}", "`{5-2}`: the range `5-2` runs backwards; write `2-5` (character 2)"),
     ],
 )

@@ -1,6 +1,8 @@
 """A web server on the loopback interface, that counts what it is asked for, and misbehaves on demand."""
 
 import re
+import socket
+import struct
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -27,6 +29,8 @@ class WebServer:
     status: int = 503
     cut: int = 0
     """Each answer ends after so many bytes, though it says that there are more; 0: none does."""
+    reset: int = 0
+    """So many answers end in their midst by a reset of the connection."""
     dropped: int = 0
     """So many requests are not answered at all."""
     delay: float = 0.0
@@ -103,11 +107,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self._is_reset(web):
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()  # with nothing left to say, which is a reset
+            self.close_connection = True
+            return
         if web.cut and len(body) > web.cut:
             self.wfile.write(body[: web.cut])
             self.close_connection = True
             return
         self.wfile.write(body)
+
+    def _is_reset(self, web: WebServer) -> bool:
+        with web.lock:
+            web.reset -= (is_reset := web.reset > 0)
+            return is_reset
 
     def _listing(self, path: Path) -> None:
         base = urlsplit(self.path).path.rstrip("/")

@@ -131,6 +131,55 @@ def test_a_dropped_connection_is_tried_again(web: WebServer) -> None:
     assert sd.stats(model).total == sd.stats(sd.open(web.folder / "net.safetensors")).total
 
 
+def test_a_connection_that_is_reset_in_the_midst_of_an_answer_is_tried_again(web: WebServer) -> None:
+    weights(web.folder)
+    expected = sd.stats(sd.open(web.folder / "net.safetensors")).total
+    web.reset = 1
+    model = sd.open(f"{web.url}/net.safetensors")
+    assert web.reset == 0
+    web.reset = 3
+    assert sd.stats(model).total == expected
+    assert web.reset == 0
+
+
+def test_a_server_that_always_resets_is_given_up(web: WebServer) -> None:
+    weights(web.folder)
+    model = sd.open(f"{web.url}/net.safetensors")
+    web.reset = 10_000
+
+    ran = run("stats", f"{web.url}/net.safetensors")
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "net.safetensors: cannot be read: " in ran.err
+    with pytest.raises(ReadError, match="tried 6 times"):
+        sd.stats(model)
+
+
+def test_a_shard_that_vanishes_is_told(web: WebServer) -> None:
+    weights(web.folder)
+    sd.save(sd.open(web.folder / "net.safetensors"), web.folder / "model", max_shard_size=4 * MIB)
+    url = f"{web.url}/model/model.safetensors.index.json"
+    model = sd.open(url)
+    shard = sorted((web.folder / "model").glob("model-*.safetensors"))[1]
+    shard.unlink()
+
+    with pytest.raises(ReadError, match=rf"{shard.name}: has been removed since it was opened"):
+        sd.stats(model)
+    ran = run("stats", url)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert shard.name in ran.err
+
+
+def test_a_file_that_shrinks_between_header_and_values_is_told(web: WebServer) -> None:
+    weights(web.folder)
+    model = sd.open(f"{web.url}/net.safetensors")
+    path = web.folder / "net.safetensors"
+    os.truncate(path, path.stat().st_size // 2)
+
+    with pytest.raises(ReadError, match="has been changed since it was opened; open it again"):
+        sd.stats(model)
+
+
 def test_patience_ends(web: WebServer) -> None:
     weights(web.folder)
     web.busy = 10_000

@@ -32,6 +32,8 @@ def read(source: Source, limits: Limits) -> Index:
     if not isinstance(source, Folder):
         raise FormatError(f"{source.name}: a distributed checkpoint is a folder; open the folder")
     numbers = {int(found[1]): name for name in source.names if (found := _SHARD.fullmatch(name))}
+    if not numbers:
+        raise FormatError(f"{source.name}: has no `shard-00001-….safetensors`, as ranks write them; fetch them")
     if absent := sorted(set(range(1, min(max(numbers), len(source.names) + 1))) - numbers.keys()):
         raise FormatError(
             f"{source.name}: the shards of ranks {', '.join(map(str, absent[:8]))} are missing; fetch them"

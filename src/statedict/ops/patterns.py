@@ -6,6 +6,8 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from statedict.errors import PatternError
 
 _RANGE = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
+_DEEPEST = 50
+"""Braces in braces."""
 _DIGITS = re.compile(r"\d+", re.ASCII)
 _STARS = re.compile(r"\*+")
 _MOST_SHAPES = 3_000
@@ -86,6 +88,7 @@ class PatternParser:
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
         self.at = 0
+        self._depth = 0
 
     def whole(self) -> str:
         pieces: list[str] = []
@@ -136,12 +139,16 @@ class PatternParser:
     def _group(self) -> str:
         opened = self.at
         self.at += 1
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise self._error(opened, f"`{{` stands in more than {_DEEPEST} others")
         alternatives: list[str] = []
         while True:
             alternatives.append(self._alternative(opened))
             closing = self.pattern[self.at]
             self.at += 1
             if closing == "}":
+                self._depth -= 1
                 return f"(?:{'|'.join(alternatives)})"
 
     def _alternative(self, opened: int) -> str:

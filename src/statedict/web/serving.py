@@ -1,16 +1,22 @@
 """The server of the explorer: on this machine alone, under an address that nobody guesses, until it is told to end."""
 
+import asyncio
 import importlib
 import secrets
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from statedict.errors import StatedictError
 from statedict.extras import needed
 from statedict.web.side import Side
 
 _HOST = "127.0.0.1"
+_WAITING = 128
+"""Connections that wait to be accepted."""
+_AT_ONCE = 8
+"""Answers that are found at once, each of which may read and hold blocks of tensors."""
 
 
 def require_server() -> None:
@@ -34,9 +40,10 @@ def listening(port: int) -> socket.socket:
 
 def _prepare(sides: Sequence[Side]) -> None:
     """Make what the page asks for first, and load what its first heat map needs."""
-    for side in sides:
-        side.encoded()
-    importlib.import_module("statedict.kernels")
+    with suppress(StatedictError, OSError, ImportError, MemoryError):  # told on the page, once it is asked for
+        for side in sides:
+            side.encoded()
+        importlib.import_module("statedict.kernels")
 
 
 def serve(sides: Sequence[Side], held: socket.socket, ready: Callable[[str], None]) -> None:
@@ -44,6 +51,7 @@ def serve(sides: Sequence[Side], held: socket.socket, ready: Callable[[str], Non
 
     The address holds 256 random bits, without which every request is refused: see `guard`.
     """
+    import anyio.to_thread
     import uvicorn
 
     from statedict.web.app import application
@@ -60,11 +68,19 @@ def serve(sides: Sequence[Side], held: socket.socket, ready: Callable[[str], Non
         proxy_headers=False,
         timeout_graceful_shutdown=1,
         ws="none",
+        backlog=_WAITING,
     )
+
+    async def served() -> None:
+        # Too few descriptors, for one: asyncio prints a traceback each time, and tries again in a second, as it should.
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _AT_ONCE
+        await uvicorn.Server(config).serve(sockets=[held])
+
     threading.Thread(target=_prepare, args=(sides,), daemon=True).start()
-    held.listen(128)
+    held.listen(_WAITING)
     ready(f"http://{_HOST}:{port}/{token}/")
     try:
-        uvicorn.Server(config).run(sockets=[held])
+        asyncio.run(served())
     except KeyboardInterrupt:
         return

@@ -12,7 +12,7 @@ from statedict.limits import Limits
 from statedict.source import Extent, Source
 
 _BLOCK = 1 << 18
-_LARGE = 1 << 30
+_LARGE = 1 << 29
 _TIMES = 16
 _SMALL = 1 << 24
 """Plain bytes that no ratio makes a bomb."""

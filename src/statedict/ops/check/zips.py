@@ -99,6 +99,8 @@ class Archive:
     """Members that no directory lists."""
     problems: list[str] = field(default_factory=list[str])
     """What could not be read of it."""
+    unread: str = ""
+    """Why not all of it was read that its records name, though it is there."""
 
 
 def is_zip(source: Source) -> bool:
@@ -108,17 +110,31 @@ def is_zip(source: Source) -> bool:
 
 def read(source: Source, limits: Limits) -> Archive:
     """The archive, as far as it can be read. Raises LimitError where it has too many members."""
-    archive = Archive(source, [])
+    archive, directories = Archive(source, []), 0
     for end in _ends(source):
         if any(end.start == other.start for other in archive.ends) or _is_inside(archive, end):
             continue
         archive.ends.append(end)
+        if (directories := directories + end.size) > 2 * source.size:
+            archive.unread = "has directories that lie within each other, of which not all are read"
+            continue
         _directory(archive, end, limits)
-        for entry in archive.entries:
-            if entry.header not in archive.locals and (found := local(source, entry.header)) is not None:
-                archive.locals[entry.header] = found
+        _locals(archive)
     _hidden(archive, limits)
+    if archive.unread:
+        archive.problems.append(archive.unread)
     return archive
+
+
+def _locals(archive: Archive) -> None:
+    """Read the header before each member, as long as they can be beside each other in the file."""
+    room = 2 * archive.source.size - sum(header.size for header in archive.locals.values())
+    for entry in archive.entries:
+        if entry.header not in archive.locals and (found := local(archive.source, entry.header)) is not None:
+            if (room := room - found.size) < 0:
+                archive.unread = "has headers that lie within each other, of which not all are read"
+                return
+            archive.locals[entry.header] = found
 
 
 def _is_inside(archive: Archive, end: End) -> bool:

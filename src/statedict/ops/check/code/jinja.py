@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from statedict.ops.check.code.act import Act, Grade
 
 _OPENS = re.compile(r"\{[{%]")
-_TEXT = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
+_TEXT = re.compile(r"'(?:[^'\\]|\\.|\\\Z)*+(?:'|\Z)|\"(?:[^\"\\]|\\.|\\\Z)*+(?:\"|\Z)", re.DOTALL)
+"""A text in quotes; one that is not closed reaches to the end, so that nothing is gone over again for each quote."""
 _JOINED = re.compile(r"(['\"])\s{0,9}[~+]?\s{0,9}(['\"])")
 _DUNDER = re.compile(r"__[a-zA-Z]\w*__")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3})")
 _ATTR = re.compile(r"\|\s*(attr|map\s*\(\s*attribute)\b")
 _PIECES = re.compile(r"\|\s*(format|replace|reverse|join|urlize|b64decode|xmlattr)\b|\[\s*\w+\s*[~+]")
-_TAGS = re.compile(r"\s*[-+]?\s*(include|import|from|extends)\b")
+_TAGS = re.compile(r"(?:[-+]\s*)?(include|import|from|extends)\b")
 _NAMES = re.compile(r"(?<![\w.'\"\[])(lipsum|cycler|joiner|self|request|config|url_for|get_flashed_messages)\s*[.\[|]")
 _CALLS = re.compile(r"\.\s*(popen|system|subclasses|mro|import_module|check_output|Popen|eval|exec|builtins|globals)\b")
 _LONGEST = 16 << 20
@@ -62,7 +63,7 @@ def _reached(inside: str, *, is_tag: bool) -> tuple[Grade, str] | None:
         if computed:
             return "dangerous", "takes an attribute whose name it puts together"
         return "unknown", "takes an attribute by the filter `attr`, which chat templates have no need of"
-    if is_tag and _TAGS.match(inside):
+    if is_tag and _TAGS.match(inside.lstrip()):
         return "unknown", "reads another template"
     if name := _NAMES.search(plain):
         return "unknown", f"uses `{name[1]}`, which is no part of a chat"

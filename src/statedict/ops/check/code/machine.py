@@ -15,6 +15,25 @@ from statedict.ops.check.code.watching import Watcher
 _MARK = object()
 
 
+class Overlay(dict[Any, Any]):
+    """What a memo would become, were it gone on with, and the memo as it is below it."""
+
+    def __init__(self, below: dict[Any, Any]) -> None:
+        super().__init__()
+        self._below = below
+        self._count = len(below)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._count += key not in self and key not in self._below
+        super().__setitem__(key, value)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(key, default) if key in self else self._below.get(key, default)
+
+    def __len__(self) -> int:
+        return self._count
+
+
 class Machine:
     """The stack and the memo of one pickle; what it would do is told to `watcher`."""
 

@@ -13,6 +13,7 @@ from statedict.limits import Limits
 from statedict.opaque import Opaque
 from statedict.ops.check.code import jinja, keras
 from statedict.ops.check.code.act import Act
+from statedict.ops.check.code.texts import Texts
 from statedict.source import FileSource, Source
 
 _TEMPLATE = b"tokenizer.chat_template"
@@ -33,11 +34,11 @@ _TF_LAMBDA = re.compile(rb'"class_name":\s*"Lambda"')
 _LONGEST_PB = 1 << 30
 
 
-def acts(source: Source, head: bytes, where: str, name: str, limits: Limits) -> Iterator[Act]:
+def acts(source: Source, head: bytes, where: str, name: str, limits: Limits, room: Texts) -> Iterator[Act]:
     """What a model of a known format would run, or open; `head` is its first 512 bytes."""
     lower = name.lower()
     if head.startswith(b"GGUF"):
-        yield from _gguf(source, where, limits)
+        yield from _gguf(source, where, limits, room)
     elif head.startswith(_hdf5.MAGIC):
         yield from _keras(source, where, limits)
     elif lower.endswith(".onnx") or onnx.sniff(head, source):
@@ -46,7 +47,7 @@ def acts(source: Source, head: bytes, where: str, name: str, limits: Limits) -> 
         yield from _tensorflow(source, where)
 
 
-def _gguf(source: Source, where: str, limits: Limits) -> Iterator[Act]:
+def _gguf(source: Source, where: str, limits: Limits, room: Texts) -> Iterator[Act]:
     """The chat templates of a GGUF file, found by their keys, so that nothing else in it need be sound."""
     version = int.from_bytes(source.read_at(4, min(4, source.size - 4)), "little")
     width = 4 if version == 1 else 8
@@ -63,6 +64,9 @@ def _gguf(source: Source, where: str, limits: Limits) -> Iterator[Act]:
                 continue
             size = int.from_bytes(source.read_at(value + 4, width), "little")
             size = min(size, source.size - value - 4 - width, limits.header_bytes)
+            if not room.take(size):
+                yield Act("unknown", where, "", f"has more chat templates than are looked into, at byte {at:,}")
+                return
             text = source.read_at(value + 4 + width, size).decode("utf-8", "replace")
             key = source.read_at(start, length).decode("utf-8", "replace")
             yield from jinja.acts(text, f"{where}: {shown(key)}")
@@ -81,8 +85,12 @@ def _keras(source: Source, where: str, limits: Limits) -> Iterator[Act]:
         except (ValueError, RecursionError):
             yield Act("unknown", where, "", "is no JSON, and so is not looked into")
     stack: list[tuple[str, Any]] = [("", root)]
+    seen: set[int] = set()
     while stack:
         path, value = stack.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
         if isinstance(value, _hdf5.Group):
             stack += [(f"{path}/{name}", held) for name, held in value.members.items()]
         elif isinstance(value, Opaque) and (opens := _elsewhere(value)):

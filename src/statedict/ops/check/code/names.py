@@ -31,6 +31,7 @@ class Lists:
         self._classes = tuple(known["classes"]["modules"])
         self._harmless = frozenset(known["harmless"]["modules"])
         self._modules: dict[str, str] = dangerous["modules"]
+        self._tops = {path.partition(".")[0] for path in self._modules}
         self._names = {
             f"{module}.{name}": reason for module, names in dangerous["names"].items() for name, reason in names.items()
         }
@@ -82,7 +83,7 @@ class Lists:
             if (found := part if part in self._by_any_name else part.lstrip("_")) in self._by_any_name:
                 return self._modules.get(found, _OWN)
         for at in range(1, len(parts)):  # `pathlib` may name `os.system`
-            path = ".".join(parts[at - 1 :])
+            path = ".".join(parts[at - 1 :]) if parts[at - 1] in self._tops else ""
             if reason := next((self._modules[each] for each in _ancestors(path) if each in self._modules), ""):
                 return reason
         return self._suspect.get(parts[-1], "")

@@ -32,7 +32,8 @@ _KINDS: dict[int, tuple[int, int]] = {
     ord("\x8b"): (_LONG, 4),
 }
 """What follows an opcode: its kind, and the bytes of the number or of the length."""
-_PIECE = 1 << 16
+_FIRST_PIECE, _PIECE = 1 << 11, 1 << 16
+"""Bytes that are read at first, and at most at a time: there may be ten thousand short pickles in a row."""
 _LONGEST_KEPT = 1 << 12
 _LONGEST_LINE = 1 << 20
 STOP, FRAME = ord("."), 0x95
@@ -55,12 +56,13 @@ class Walk:
     """The opcodes of a source from `start` on; iterating goes on behind a STOP."""
 
     def __init__(self, source: Source, start: int, limits: Limits, *, most: int | None = None) -> None:
-        self._source = source
+        self.source = source
         self._size = source.size
         self._most = limits.opcodes if most is None else most
         self._data = b""
         self._base = start
         self._place = 0
+        self._piece = _FIRST_PIECE
 
     @property
     def position(self) -> int:
@@ -109,7 +111,7 @@ class Walk:
         if start + size > self._size:
             raise BrokenPickleError(f"ends at byte {self._size:,}, within a value of {size:,} bytes")
         self.skip_to(start + size)
-        return UNKNOWN if kind == _LONG else Blob(Extent(self._source, start, size), kind == _TEXT)
+        return UNKNOWN if kind == _LONG else Blob(Extent(self.source, start, size), kind == _TEXT)
 
     def _taken(self, size: int) -> bytes:
         if self._place + size > len(self._data) and not self._fetch(size):
@@ -134,8 +136,9 @@ class Walk:
         rest = self._data[self._place :]
         start = self._base + self._place
         have = start + len(rest)
-        take = min(max(_PIECE, size), self._size - have)
-        self._data = rest + self._source.read_at(have, take) if take > 0 else rest
+        take = min(max(self._piece, size), self._size - have)
+        self._piece = min(2 * self._piece, _PIECE)
+        self._data = rest + self.source.read_at(have, take) if take > 0 else rest
         self._base, self._place = start, 0
         return len(self._data) >= size
 

@@ -8,7 +8,7 @@ from statedict.errors import LimitError
 from statedict.limits import Limits
 from statedict.ops.check.code.act import Act
 from statedict.ops.check.code.expressions import Call, Many, elements
-from statedict.ops.check.code.machine import Machine
+from statedict.ops.check.code.machine import Machine, Overlay
 from statedict.ops.check.code.names import verdict
 from statedict.ops.check.code.opcodes import STOP, BrokenPickleError, Operation, Walk
 from statedict.ops.check.code.watching import Watcher
@@ -33,6 +33,8 @@ class Scanned:
     """Where the last of them ends."""
     broken: str = ""
     """Why the last could not be read to its end."""
+    depth: int = 0
+    """Arrays of objects that it lies in."""
 
 
 def begins(head: bytes) -> bool:
@@ -80,7 +82,7 @@ def _one(source: Source, where: str, limits: Limits, found: Scanned, certain: bo
             machine.do(operation)
             found.operations += 1
             if watcher.arrays:
-                _skip_array(walk, watcher.arrays.pop(), operation, source, found)
+                _skip_array(walk, watcher.arrays.pop(), operation, found, limits, most)
                 _as_pickle(Walk(source, operation.end, limits, most=most), walk.position, machine, where, found)
             if operation.code == STOP:
                 ended = True
@@ -116,12 +118,12 @@ def _is_plausible(watcher: Watcher) -> bool:
     return bool(watcher.names) and all(part.isidentifier() for name in watcher.names for part in name.full.split("."))
 
 
-def _skip_array(walk: Walk, call: Call, operation: Operation, source: Source, found: Scanned) -> None:
+def _skip_array(walk: Walk, call: Call, operation: Operation, found: Scanned, limits: Limits, most: int) -> None:
     """Go on behind the bytes of an array, which joblib's own reader takes from the midst of a pickle."""
     state = call.state if isinstance(call.state, Many) else Many("dict")
-    start, size = operation.end, _array_bytes(state)
+    start, size, source = operation.end, _array_bytes(state), walk.source
     if size is None:  # of objects: a pickle stands there
-        walk.skip_to(_scan_objects(source, found, start))
+        walk.skip_to(_scan_objects(source, found, start, limits, most))
         return
     if isinstance(state.get("numpy_array_alignment_bytes"), int) and start < source.size:
         start += 1 + source.read_at(start, 1)[0]
@@ -134,7 +136,7 @@ def _as_pickle(walk: Walk, end: int, machine: Machine, where: str, found: Scanne
     """Scan the bytes of an array as what another reader than joblib's takes them for: more of the pickle."""
     watcher = Watcher(where)
     guess = Machine(watcher)
-    guess.memo = dict(machine.memo)
+    guess.memo = Overlay(machine.memo)
     try:
         for operation in walk:
             if operation.at >= end:
@@ -146,10 +148,13 @@ def _as_pickle(walk: Walk, end: int, machine: Machine, where: str, found: Scanne
         found.acts += [act for act in watcher.acts() if act.grade == "dangerous"]
 
 
-def _scan_objects(source: Source, found: Scanned, start: int) -> int:
-    """Scan the pickle of an array's objects, of which `found` is told; where it ends."""
-    inner = Scanned(end=start)
-    _one(source, f"{source.name}: an array's objects", Limits(), inner, certain=True, most=Limits().opcodes)
+def _scan_objects(source: Source, found: Scanned, start: int, limits: Limits, most: int) -> int:
+    """Scan the pickle of an array's objects, and tell `found`; where it ends. Raises LimitError at a deep one."""
+    if found.depth >= limits.nested:
+        raise LimitError(f"holds arrays of objects deeper than `Limits.nested` ({limits.nested}) allows to look")
+    inner = Scanned(end=start, operations=found.operations, depth=found.depth + 1)
+    _one(source, f"{source.name}: an array's objects", limits, inner, certain=True, most=most)
+    found.operations = inner.operations
     found.acts += inner.acts
     found.nested += inner.nested
     found.imports += inner.imports

@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from statedict.limits import Limits
 from statedict.ops.check import tars, zips
 from statedict.ops.check.code import models, pickles, texts
 from statedict.ops.check.code.act import Act, Grade, worst
+from statedict.ops.check.code.texts import Texts
 from statedict.ops.check.unpacked import CLOSED, Room, stream
 from statedict.source import Extent, Source
 
@@ -30,9 +32,12 @@ _NATIVE = (
 _PICKLE_NAMES = re.compile(r"\.(pkl|pickle|p|pk|joblib|dill|ckpt|pt|pth|bin|dat|data|sav|model)$", re.IGNORECASE)
 _MOST_MEMBERS_GUESSED = 1 << 20
 _MOST_ACTS = 10_000
+"""Of each grade, so that nothing dangerous is left out for what is not."""
 _OPERATIONS = 2_000_000
 """Of all pickles in a file together, or two for each byte of it."""
 _LOOKS = 16 << 20
+_LEAST_LOOK = 512
+"""Bytes that a member costs at least, however short it is."""
 
 
 @dataclass
@@ -74,11 +79,14 @@ class _Walk:
         self._limits = limits
         self._code = Code()
         self._room = self._looks = Room(0, limits)
+        self._texts = Texts(0)
         self._operations = 0
+        self._graded: Counter[Grade] = Counter()
 
     def look(self, place: _Place) -> Code:
         size = place.source.size
         self._room, self._looks = Room(size, self._limits), Room(size, self._limits, _LOOKS)
+        self._texts = Texts(size)
         self._operations = max(_OPERATIONS, 2 * size)
         self._into(place)
         self._code.acts.sort(key=lambda act: -("safe", "unknown", "dangerous").index(act.grade))
@@ -88,7 +96,10 @@ class _Walk:
         self._add([Act(grade, where, "", reason)])
 
     def _add(self, acts: list[Act]) -> None:
-        self._code.acts += acts[: max(0, _MOST_ACTS - len(self._code.acts))]
+        for act in acts:
+            self._graded[act.grade] += 1
+            if self._graded[act.grade] <= _MOST_ACTS:
+                self._code.acts.append(act)
 
     def _into(self, place: _Place) -> None:
         """Look into one file or member, as everything that it may be taken for."""
@@ -112,6 +123,8 @@ class _Walk:
         if not zips.is_zip(place.source):
             return
         archive = zips.read(place.source, self._limits)
+        if archive.unread:
+            self._tell("unknown", place.where, archive.unread)
         for entry in (*archive.entries, *archive.hidden):
             where = f"{place.where}: {shown(entry.name)}"
             header = archive.locals.get(entry.header, entry)
@@ -120,7 +133,7 @@ class _Walk:
             for each in _spellings(entry, header):
                 try:
                     member = zips.opened(place.source, each, header, self._limits, self._room)
-                    self._looks.take(min(member.size, entry.packed), where)
+                    self._looks.take(max(_LEAST_LOOK, min(member.size, entry.packed)), where)
                 except LimitError as error:
                     self._tell("dangerous", where, _said(error, place))
                     if min(self._room.left, self._looks.left) < 0:
@@ -181,16 +194,16 @@ class _Walk:
         self._code.pickles += found.pickles
         self._code.imports += found.imports
         for source, at in found.nested:
-            self._looks.take(source.size, place.where)
+            self._looks.take(max(_LEAST_LOOK, source.size), place.where)
             self._into(_Place(source, f"{place.where}: bytes at {at:,}", "", place.depth + 1))
 
     # What other formats hold
 
     def texts(self, place: _Place) -> None:
-        self._add(list(texts.acts(place.source, place.where, place.name, self._limits)))
+        self._add(list(texts.acts(place.source, place.where, place.name, self._limits, self._texts)))
 
     def models(self, place: _Place) -> None:
-        self._add(list(models.acts(place.source, place.head, place.where, place.name, self._limits)))
+        self._add(list(models.acts(place.source, place.head, place.where, place.name, self._limits, self._texts)))
 
 
 _LOOKING: tuple[Callable[[_Walk, _Place], None], ...] = (

@@ -41,7 +41,7 @@ _NAMESPACES = frozenset(
         "prepacked",
     }
 )
-_LONGEST = 1 << 19
+_SIGN = re.compile(r"\w+|[^\w\s]")
 _RUNS = frozenset(
     {
         "runs programs", "runs Python code", "runs text as code", "runs programs and opens connections",
@@ -65,10 +65,18 @@ def script_acts(text: str, where: str) -> Iterator[Act]:
             yield Act("unknown", where, f"torch.ops.{shown(found[1])}.{shown(found[2])}(…)", reason, found.start())
 
 
-def python_acts(text: str, where: str) -> Iterator[Act]:
-    """The calls in Python code that run programs or text; those that importing it makes are dangerous."""
-    if len(text) > _LONGEST:
-        yield Act("unknown", where, "", f"is Python code of {len(text):,} characters, which is not looked into")
+def signs(text: str) -> int:
+    """How many words and signs a program has, which is what its tree grows with."""
+    return sum(1 for _ in _SIGN.finditer(text))
+
+
+def python_acts(text: str, where: str, length: int = 0, most: int = 1) -> Iterator[Act]:
+    """The calls in Python code that run programs or text; those that importing it makes are dangerous.
+
+    Nothing is looked for in a program that has more than `most` signs.
+    """
+    if length > most:
+        yield Act("unknown", where, "", f"is Python code of {length:,} words and signs, which is not looked into")
         return
     try:
         with warnings.catch_warnings():

@@ -16,20 +16,46 @@ from statedict.source import Source
 _YAML_TAG = re.compile(r"!!python/([\w/]+):([\w.]+)")
 _YAML_TARGET = re.compile(r"^[ \t-]*['\"]?_target_['\"]?[ \t]*:[ \t]*['\"]?([\w.]+)", re.MULTILINE)
 _SCRIPT = re.compile(r"(^|/)code/.*\.py$")
+_TEXT = 2 << 20
+_SIGNS = 200_000
 _TEMPLATES = ("chat_template", "default_chat_template")
 
 
-def acts(source: Source, where: str, name: str, limits: Limits) -> Iterator[Act]:
+class Texts:
+    """How much more text of one file is looked into: an archive's members may unpack to the same again and again.
+
+    It is twice as much as the file is long, or some MiB, and of programs so many signs.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = max(_TEXT, 2 * size)
+        self.signs = max(_SIGNS, size // 8)
+        """Words and signs of Python, each of which may be a node of its tree."""
+
+    def take(self, length: int) -> bool:
+        """Whether so much more may be looked into, which is counted then."""
+        fits = length <= self._left
+        self._left -= length * fits
+        return fits
+
+
+def acts(source: Source, where: str, name: str, limits: Limits, room: Texts | None = None) -> Iterator[Act]:
     """What a text says that is run; nothing of a file that is not called as texts are, or too long for one."""
+    room = room or Texts(source.size)
     lower = name.lower()
     if not lower.endswith((".json", ".py", ".yaml", ".yml", ".jinja", ".jinja2")) or not source.size:
         return
-    if source.size > limits.header_bytes:
+    if source.size > limits.header_bytes or not room.take(source.size):
         yield Act("unknown", where, "", f"is a text of {source.size:,} bytes, which is not looked into")
         return
     text = source.read_at(0, source.size).decode("utf-8", "replace")
     if lower.endswith(".py"):
-        yield from sources.script_acts(text, where) if _SCRIPT.search(name) else sources.python_acts(text, where)
+        if _SCRIPT.search(name):
+            yield from sources.script_acts(text, where)
+        else:
+            signs = sources.signs(text)
+            yield from sources.python_acts(text, where, signs, room.signs)
+            room.signs -= min(signs, room.signs)
     elif lower.endswith(".json"):
         yield from _json(text, where)
     elif lower.endswith((".yaml", ".yml")):

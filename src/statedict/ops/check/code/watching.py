@@ -1,22 +1,30 @@
 """Who watches a pickle: grades what it imports, calls and changes, and remembers what is not known to be safe."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from statedict.composed import PartSource
 from statedict.index import shown
-from statedict.ops.check.code.act import Act, Verdict
+from statedict.ops.check.code.act import Act, Grade, Verdict
 from statedict.ops.check.code.expressions import UNKNOWN, Attribute, Blob, Call, Many, Name, elements, written
 from statedict.ops.check.code.names import verdict
 from statedict.source import BytesSource, Source
 
 _MOST_ACTS = 1_000
-"""Different things that are told apart; what comes after is counted with the last."""
+"""Different things of one grade that are told apart; what comes after is counted with the last of that grade."""
+_MOST_WRITTEN = 5_000
+"""Expressions that are written out, to see whether they differ."""
+_LONGEST_NAME = 1_000
+"""Letters of a name, of which it is plain that nothing is called so: attributes of it are not told apart."""
 _MOST_LOOKED_INTO = 10_000
 _COMPUTED = Verdict("dangerous", "imports what it computes, so that nobody can tell what")
 _CHANGED = Verdict("dangerous", "changes an imported object itself, for the whole program")
 _INDIRECT = Verdict("unknown", "calls what another call returned")
 _ATTRIBUTE = Verdict("unknown", "takes an attribute of an object that it made")
+_TAKE_BYTES = frozenset({"_codecs.encode", "builtins.bytes", "builtins.bytearray", "__builtin__.bytearray"})
+"""What makes bytes of the first of what it is given, a text or bytes."""
+_LONGEST_TEXT = 1 << 28
 _CLASSES = frozenset({"builtins.type", "__builtin__.type"})
 
 
@@ -36,6 +44,13 @@ class Watcher:
         """joblib's descriptions of arrays whose bytes stand in the midst of the pickle, until the scan has met them."""
         self._nested: dict[int, Any] = {}
         self._told: dict[tuple[str, str], Act] = {}
+        self._last: dict[Grade, tuple[str, str]] = {}
+        """The key of the last act that was told apart of each grade."""
+        self._counted: Counter[Grade] = Counter()
+        """Acts that were told apart, by grade."""
+        self._written = 0
+        self._graded: Counter[Grade] = Counter()
+        """Names that were remembered, by grade."""
         self._imported: dict[str, tuple[Name, Verdict, int]] = {}
 
     @property
@@ -54,15 +69,19 @@ class Watcher:
         """Remember one act; of one `key` only the first, and how often. `expression` is a text, or the value of one."""
         if thought.grade == "safe":
             return
-        if not key and len(self._told) < _MOST_ACTS:
+        full = self._counted[thought.grade] >= _MOST_ACTS
+        if not key and not full and self._written < _MOST_WRITTEN:
+            self._written += 1
             key = expression = expression if isinstance(expression, str) else written(expression)
         kind = (key, thought.reason)
         found = self._told.get(kind)
-        if found is None and len(self._told) < _MOST_ACTS:
+        if found is None and not full:
             text = expression if isinstance(expression, str) else written(expression)
             self._told[kind] = Act(thought.grade, self.where, text, thought.reason, at)
+            self._last[thought.grade] = kind
+            self._counted[thought.grade] += 1
         else:
-            kind = kind if found else next(reversed(self._told))
+            kind = kind if found else self._last[thought.grade]
             last = self._told[kind]
             self._told[kind] = Act(last.grade, last.where, last.expression, last.reason, last.at, last.count + 1)
 
@@ -73,7 +92,8 @@ class Watcher:
             self.names.add(name)
         thought = verdict(name.module, name.name)
         full = name.full
-        if thought.grade != "safe" and full not in self._imported and len(self._imported) < _MOST_ACTS:
+        if thought.grade != "safe" and full not in self._imported and self._graded[thought.grade] < _MOST_ACTS:
+            self._graded[thought.grade] += 1
             self._imported[full] = (name, thought, at)
         return name
 
@@ -117,15 +137,17 @@ class Watcher:
         """Take bytes that are handed to a function that nobody knows for a file that it reads."""
         if self.calls <= _MOST_LOOKED_INTO:
             for argument in elements(call.args) or ():
-                self._nest(argument, at)
+                inner = _inner(argument)
+                if inner is not None and len(self.nested) < _MOST_ACTS:
+                    self._nest(inner, at)
 
-    def _nest(self, value: Any, at: int) -> None:
-        if id(value) in self._nested or len(self.nested) >= _MOST_ACTS:
-            return
-        source = _bytes(value, f"{self.where}: bytes at {at:,}")
-        if source is not None and source.size > 1:
-            self._nested[id(value)] = value
-            self.nested.append((source, at))
+    def _nest(self, inner: Any, at: int) -> None:
+        """Remember bytes, or a text that stands for some, to be looked into as a file of its own; each once."""
+        if id(inner) not in self._nested:
+            source = _encoded(inner, f"{self.where}: bytes at {at:,}")
+            if source.size > 1:
+                self._nested[id(inner)] = inner
+                self.nested.append((source, at))
 
     def filled(self, call: Call, at: int) -> None:
         """An object that was made is given its state."""
@@ -156,6 +178,8 @@ class Watcher:
         self._imported.pop("__builtin__.getattr", None)
         if not isinstance(name, str):
             self.tell(_COMPUTED, call, at)
+        elif isinstance(target, Name) and len(target.name) > _LONGEST_NAME:
+            return target
         elif isinstance(target, Name):
             return self.imported(Name(target.module, f"{target.name}.{name}"), at)
         elif (thought := verdict("object", name)).grade == "dangerous":
@@ -188,11 +212,11 @@ class Watcher:
 
     def loaded_from_bytes(self, call: Call, at: int) -> Any:
         args = elements(call.args) or []
-        source = _bytes(args[0], f"{self.where}: bytes at {at:,}") if len(args) == 1 else None
-        if source is None:
+        inner = _inner(args[0]) if len(args) == 1 else None
+        if inner is None:
             self.tell(Verdict("dangerous", "reads a pickle out of bytes that it computes"), call, at)
         else:
-            self._nest(args[0], at)
+            self._nest(inner, at)
         return call
 
     def type_asked(self, call: Call, at: int) -> Any:
@@ -205,26 +229,25 @@ def _plain(name: Name) -> str:
     return f"from {shown(name.module)} import {shown(name.name)}"
 
 
-def _bytes(value: Any, name: str) -> Source | None:
-    """The bytes that an argument is, written as such or as text to be encoded; None where they are computed."""
-    if isinstance(value, bytes):
-        return BytesSource(value, name)
-    if isinstance(value, Blob) and not value.is_text:
-        return PartSource(value.extent, name)
-    if isinstance(value, Call) and isinstance(value.function, Name):
-        args = elements(value.args) or []
-        if value.function.full == "_codecs.encode" and args:
-            return _encoded(args[0], name)
-        if value.function.full in ("builtins.bytes", "builtins.bytearray", "__builtin__.bytearray") and args:
-            return _bytes(args[0], name) or _encoded(args[0], name)
-    return None
+def _inner(value: Any) -> Any:
+    """The bytes that an argument is made of, or the text, a character for each; None where they are computed."""
+    made = False
+    while isinstance(value, Call) and isinstance(value.function, Name):
+        args = elements(value.args)
+        if not args or value.function.full not in _TAKE_BYTES:
+            return None
+        value, made = args[0], True
+    if isinstance(value, Blob):
+        return value if made or not value.is_text else None
+    return value if isinstance(value, bytes) or (made and isinstance(value, str)) else None
 
 
-def _encoded(value: Any, name: str) -> Source | None:
-    """Text that stands for bytes, a character each."""
-    if isinstance(value, Blob) and value.is_text and value.extent.size < 1 << 28:
-        value = value.extent.read().decode("utf-8", "replace")
-    return BytesSource(value.encode("latin-1", "replace"), name) if isinstance(value, str) else None
+def _encoded(inner: Any, name: str) -> Source:
+    """What `_inner` found, as a file."""
+    if isinstance(inner, Blob) and not (inner.is_text and inner.extent.size < _LONGEST_TEXT):
+        return PartSource(inner.extent, name)
+    text = inner.extent.read().decode("utf-8", "replace") if isinstance(inner, Blob) else inner
+    return BytesSource(text.encode("latin-1", "replace") if isinstance(text, str) else text, name)
 
 
 _SPECIAL: dict[str, Callable[[Watcher, Call, int], Any]] = {
