@@ -1,6 +1,7 @@
 """Large trees whose blocks repeat, against the same trees built whole."""
 
 import copy
+import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,7 +24,7 @@ from statedict.views.lines import plain
 from statedict.views.outline import Outline
 from statedict.views.tree import tree
 
-SHAPES = {
+SHAPES: dict[str, tuple[int, ...]] = {
     "norm.weight": (4,),
     "norm.bias": (4,),
     "input_layernorm.weight": (4,),
@@ -66,19 +67,12 @@ def columns(shapes: dict[str, tuple[int, ...]], files: int = 1) -> Columns:
     cut = -(-len(names) // files) or 1
     for start in range(0, len(names), cut):
         some = names[start : start + cut]
-        sizes = [DTYPES["float32"].nbytes(_product(shapes[name])) for name in some]
+        sizes = [4 * math.prod(shapes[name]) for name in some]
         offsets = [sum(sizes[:at]) for at in range(len(some))]
         source = BytesSource(bytes(sum(sizes)), f"{start}")
         kinds, forms = [DTYPES["float32"]] * len(some), [shapes[name] for name in some]
         parts.append(Columns(source, some, kinds, forms, offsets, sizes))
     return Columns.joined(parts)
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
 
 
 def both(shapes: dict[str, tuple[int, ...]], files: int = 1) -> tuple[Any, Any]:
