@@ -61,7 +61,7 @@ def test_joined_ones_are_one_after_the_other(several: list[list[str]]) -> None:
     assert list(held.items()) == [item for part in parts for item in part.items()]
     again = Columns.joined([Columns.joined(parts[:1]), *([Columns.joined(parts[1:])] if parts[1:] else [])])
     assert [again.info(at) for at in range(len(again))] == list(held.values())
-    assert again.apart
+    assert again.apart()
 
 
 def test_a_tensor_that_is_asked_for_by_name_is_the_only_one_made() -> None:
@@ -84,13 +84,13 @@ def test_they_travel() -> None:
 
 @pytest.mark.parametrize(("step", "size", "apart"), [(8, 16, True), (12, 20, True), (4, 16, False), (0, 8, False)])
 def test_whether_they_share_bytes(step: int, size: int, apart: bool) -> None:
-    assert columns("a", "b", source=BytesSource(bytes(size)), step=step).apart is apart
+    assert columns("a", "b", source=BytesSource(bytes(size)), step=step).apart() is apart
 
 
 def test_those_of_one_file_taken_twice_share_bytes() -> None:
     source = BytesSource(bytes(8))
 
-    assert not Columns.joined([columns("a", source=source), columns("b", source=source)]).apart
+    assert not Columns.joined([columns("a", source=source), columns("b", source=source)]).apart()
 
 
 WRONG = {

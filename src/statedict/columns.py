@@ -5,8 +5,8 @@ import math
 from array import array
 from bisect import bisect_right
 from collections.abc import ItemsView, Iterable, Iterator, Sequence, ValuesView
-from itertools import chain, pairwise, repeat
-from operator import add, eq, le
+from itertools import chain, islice, pairwise, repeat
+from operator import add, le
 
 from statedict import tuples
 from statedict.dtypes import DType
@@ -30,7 +30,6 @@ class Columns(Described):
         "_sizes",
         "_sources",
         "_starts",
-        "apart",
         "dtypes",
         "names",
         "shapes",
@@ -39,8 +38,6 @@ class Columns(Described):
     names: list[str]
     dtypes: list[DType]
     shapes: list[Shape]
-    apart: bool
-    """Whether no two tensors have a byte in common."""
 
     def __init__(
         self,
@@ -56,7 +53,6 @@ class Columns(Described):
         self._offsets, self._sizes = array("q", offsets), array("q", sizes)
         self._sources: list[Source] = [source]
         self._starts: list[int] = [0]
-        self.apart = all(map(le, map(add, self._offsets, self._sizes), self._offsets[1:]))
         self._made: dict[int, TensorInfo] = {}
         self._positions: dict[str, int] | None = None
         self._infos: dict[str, TensorInfo] | None = None
@@ -66,25 +62,29 @@ class Columns(Described):
         """Those of several files, one after the other, of which no two have the same name."""
         made = cls(parts[0]._sources[0], [], [], [], (), ())
         made._sources, made._starts = [], []
-        shapes: dict[Shape, Shape] = {}
         for part in parts:
             made._starts += [len(made.names) + start for start in part._starts]
             made._sources += part._sources
             made.names += part.names
             made.dtypes += part.dtypes
-            made.shapes += [shapes.setdefault(shape, shape) for shape in part.shapes]
+            made.shapes += part.shapes
             made._offsets += part._offsets
             made._sizes += part._sizes
-        made.apart = all(part.apart for part in parts) and len({*map(id, made._sources)}) == len(made._sources)
         return made
 
+    def apart(self) -> bool:
+        """Whether no two tensors have a byte in common."""
+        if len({*map(id, self._sources)}) < len(self._sources):
+            return False
+        ends = map(add, self._offsets, self._sizes)
+        follow = map(le, ends, islice(self._offsets, 1, None))
+        lasts = {start - 1 for start in self._starts}
+        return all(follows or at in lasts for at, follows in enumerate(follow))
+
     def proved(self) -> bool:
-        kinds = {*zip(self.dtypes, self.shapes, strict=True)}
-        if not all(is_possible(shape) for _, shape in kinds):
-            return False
-        needed = {kind: kind[0].nbytes(math.prod(kind[1])) for kind in kinds}
-        if not all(map(eq, map(needed.__getitem__, zip(self.dtypes, self.shapes, strict=True)), self._sizes)):
-            return False
+        for dtype, shape, size in {*zip(self.dtypes, self.shapes, self._sizes, strict=True)}:
+            if not is_possible(shape) or size != dtype.nbytes(math.prod(shape)):
+                return False
         return min(self._offsets, default=0) >= 0 and all(
             max(map(add, self._offsets[start:end], self._sizes[start:end]), default=0) <= source.size
             for source, start, end in self._runs()

@@ -188,7 +188,7 @@ class _Building:
 def _large(index: Index) -> Columns | None:
     """The tensors, where it pays to look for what repeats, and they are all that the tree is made of."""
     columns, root = index.tensors, index.modules.get("", _NOTHING_SAID)
-    if not isinstance(columns, Columns) or len(columns) < _MANY or index.ordered or not columns.apart:
+    if not isinstance(columns, Columns) or len(columns) < _MANY or index.ordered or not columns.apart():
         return None
     if len(index.modules) > ("" in index.modules) or root.parameters or root.buffers or root.modules:
         return None
