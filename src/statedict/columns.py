@@ -126,14 +126,17 @@ class Columns(Described):
     def values(self) -> ValuesView[TensorInfo]:
         return self._all().values()
 
+    def each(self) -> Iterator[TensorInfo]:
+        """The tensors one by one, made for whoever asks, and not kept."""
+        sources = chain.from_iterable(repeat(source, end - start) for source, start, end in self._runs())
+        extents = map(tuples.made, repeat(Extent), zip(sources, self._offsets, self._sizes, strict=True))
+        none = repeat(None)
+        columns = (self.names, self.dtypes, self.shapes, extents, none, none, repeat(False), repeat("cpu"))
+        return map(tuples.made, repeat(TensorInfo), zip(*columns, repeat(PLAIN)))
+
     def _all(self) -> dict[str, TensorInfo]:
         if self._infos is None:
-            sources = chain.from_iterable(repeat(source, end - start) for source, start, end in self._runs())
-            extents = map(tuples.made, repeat(Extent), zip(sources, self._offsets, self._sizes, strict=True))
-            none = repeat(None)
-            columns = (self.names, self.dtypes, self.shapes, extents, none, none, repeat(False), repeat("cpu"))
-            infos = map(tuples.made, repeat(TensorInfo), zip(*columns, repeat(PLAIN)))
-            self._infos = dict(zip(self.names, infos, strict=True))
+            self._infos = dict(zip(self.names, self.each(), strict=True))
             self._infos |= {self.names[at]: info for at, info in self._made.items()}
             self._made, self._positions = {}, None
         return self._infos

@@ -11,6 +11,7 @@ import click
 
 from statedict import formats
 from statedict.cli.completing import PATH, format_names, module_names, tensor_names
+from statedict.columns import Columns
 from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS, Limits
@@ -57,6 +58,13 @@ class Checkpoint:
 
         model = strip_prefixes(build(self.index)) if self.strip else build(self.index)
         return model if self.key is None else _part(model, self.key, self.index.source.name)
+
+    @property
+    def columns(self) -> Columns | None:
+        """All of its tensors, where they are plain, no two have a byte in common, and a tree need not be made."""
+        held = self.index.tensors
+        whole = self.key is None and not self.strip
+        return held if whole and isinstance(held, Columns) and held.apart() else None
 
     @cached_property
     def entries(self) -> "list[NamedTensor]":

@@ -18,7 +18,6 @@ from statedict.tree.infer import Inference, Quantization, infer, tell
 from statedict.tree.module import Module
 from statedict.tree.nested import DictModule, ListModule
 from statedict.tree.parameters import ParameterDict, ParameterList
-from statedict.tree.repeated import Block, arranged
 from statedict.tree.roles import DIFFERENTIABLE, is_parameter
 from statedict.tree.tensor import Buffer, Parameter, Tensor, of_info
 from statedict.tree.unbuilt import as_list, unbuilt
@@ -212,10 +211,12 @@ class _Repeats:
 
     def _fill(self, building: _Building, where: tuple[range, ...], head: str, like: str) -> Iterator[range]:
         """Put the tensors there, whose names begin with `head`, into a tree that is like the one at `like`."""
+        from statedict.tree.repeated import Block, arranged  # which only large models need
+
         for piece in arranged(self._columns, where, len(head)):
             if isinstance(piece, Block):
                 local = piece.like[len(head) :]
-                recipe = Recipe(partial(self._block, piece, like + local), piece.like)
+                recipe = Recipe(partial(self._block, piece.head, piece.where, like + local), piece.like)
                 building.leave_out(piece.head[len(head) :], local, unbuilt(recipe))
             else:
                 building.tensors(self._named(piece, len(head)), ordered=False)
@@ -224,11 +225,11 @@ class _Repeats:
     def _named(self, where: range, cut: int = 0) -> Iterator[tuple[str, TensorInfo]]:
         return ((self._columns.names[at][cut:], self._columns.info(at)) for at in where)
 
-    def _block(self, block: Block, like: str) -> Module:
+    def _block(self, head: str, where: tuple[range, ...], like: str) -> Module:
         with collector.paused():
             inference = _Likeness(self, like)
             building = _Building(inference)
-            for _ in self._fill(building, block.where, block.head, like):
+            for _ in self._fill(building, where, head, like):
                 pass
             inference.heads = building.heads
             return building.finished(ordered=False)
