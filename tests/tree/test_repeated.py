@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statedict.columns import Columns
 from statedict.dtypes import DTYPES
 from statedict.index import Index
+from statedict.ops.cast import cast
+from statedict.ops.prefixes import strip_prefixes
 from statedict.ops.select import named_tensors
 from statedict.source import BytesSource
 from statedict.tree import build as building
@@ -112,6 +114,7 @@ def unbuilt(model: Module) -> int:
 MANY = {f"layers.{at}.{name}": shape for at in range(9) for name, shape in (("a.weight", (4, 4)), ("b.weight", (2,)))}
 
 
+@settings(deadline=None)  # two trees are built, walked and drawn
 @given(models(), st.integers(1, 3))
 def test_a_tree_built_as_needed_is_the_one_built_whole(shapes: dict[str, tuple[int, ...]], files: int) -> None:
     lazy, whole = both(shapes, files)
@@ -120,6 +123,7 @@ def test_a_tree_built_as_needed_is_the_one_built_whole(shapes: dict[str, tuple[i
     assert tensors(lazy) == tensors(whole)
 
 
+@settings(deadline=None)  # two trees are built, walked and drawn
 @given(models(), st.integers(1, 3))
 def test_kinds_may_be_asked_for_at_any_time(shapes: dict[str, tuple[int, ...]], last: int) -> None:
     lazy, whole = both(shapes)
@@ -130,6 +134,7 @@ def test_kinds_may_be_asked_for_at_any_time(shapes: dict[str, tuple[int, ...]], 
     assert account(lazy) == account(whole)
 
 
+@settings(deadline=None)  # two trees are built, walked and drawn
 @given(models(), st.integers(1, 3), st.booleans())
 def test_its_outline_is_the_same(shapes: dict[str, tuple[int, ...]], files: int, unfold: bool) -> None:
     lazy, whole = both(shapes, files)
@@ -202,6 +207,22 @@ def test_assigning_to_a_block_builds_it_first() -> None:
 
     assert lazy.layers[4].note == "mine"
     assert tensors(lazy) == tensors(whole)
+
+
+def test_a_walk_yields_what_is_built() -> None:
+    lazy, _ = both(MANY)
+
+    assert {type(module) for module in lazy.modules()} == {Module, ListModule}
+    assert unbuilt(lazy) == 0
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_trees_are_rebuilt_from_it_as_from_one_built_whole(prefix: str) -> None:
+    lazy, whole = both({f"{prefix}{name}": shape for name, shape in MANY.items()})
+
+    assert account(strip_prefixes(lazy)) == account(strip_prefixes(whole))
+    lazy, whole = both({f"{prefix}{name}": shape for name, shape in MANY.items()})
+    assert account(cast(lazy, "bf16")) == account(cast(whole, "bf16"))
 
 
 def test_copies_and_pickles_are_built() -> None:
