@@ -95,14 +95,16 @@ class Columns(Described):
         ends = pairwise([*self._starts, len(self.names)])
         return ((source, start, end) for source, (start, end) in zip(self._sources, ends, strict=True))
 
-    def info(self, at: int) -> TensorInfo:
-        """The tensor at a position."""
+    def info(self, at: int, *, keep: bool = True) -> TensorInfo:
+        """The tensor at a position; unless it is to be kept, another object may be made of it later."""
         if self._infos is not None:
             return self._infos[self.names[at]]
         if (found := self._made.get(at)) is None:
             source = self._sources[bisect_right(self._starts, at) - 1]
             extent = Extent(source, self._offsets[at], self._sizes[at])
-            found = self._made[at] = TensorInfo(self.names[at], self.dtypes[at], self.shapes[at], extent)
+            found = TensorInfo(self.names[at], self.dtypes[at], self.shapes[at], extent)
+            if keep:
+                self._made[at] = found
         return found
 
     # As a mapping

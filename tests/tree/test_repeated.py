@@ -15,7 +15,7 @@ from statedict.dtypes import DTYPES
 from statedict.index import Index
 from statedict.ops.cast import cast
 from statedict.ops.prefixes import strip_prefixes
-from statedict.ops.select import named_tensors
+from statedict.ops.select import named_tensors, shown_tensors
 from statedict.source import BytesSource
 from statedict.tree import build as building
 from statedict.tree.build import build
@@ -145,6 +145,27 @@ def test_its_outline_is_the_same(shapes: dict[str, tuple[int, ...]], files: int,
     assert mine.modules == other.modules
     assert [entry.name for entry in mine.root.entries] == [entry.name for entry in other.root.entries]
     assert len(mine.root.entries) == len(other.root.entries)
+
+
+@settings(deadline=None)  # two trees are built, walked and drawn
+@given(models(), st.integers(1, 3))
+def test_its_tensors_can_be_shown_one_by_one(shapes: dict[str, tuple[int, ...]], files: int) -> None:
+    lazy, whole = both(shapes, files)
+
+    shown = [(name, tensor.info, owner.kind, role) for name, tensor, owner, role in shown_tensors(lazy)]
+    assert shown == [(name, tensor.info, owner.kind, role) for name, tensor, owner, role in named_tensors(whole)]
+
+
+def test_what_is_shown_is_not_kept() -> None:
+    held = columns(MANY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building, "_MANY", 0)
+        model = build(Index("folder", BytesSource(b""), held, ordered=False))
+    made = len(held._made)
+
+    assert [entry.name for entry in shown_tensors(model)] == list(MANY)
+    assert len(held._made) == made == 2 * 2
+    assert unbuilt(model) == 7
 
 
 def test_of_blocks_that_are_alike_two_are_built() -> None:

@@ -16,7 +16,7 @@ from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS, Limits
 from statedict.source import Folder, Source, source_of
-from statedict.tree.rows import Listed, aliases, rows
+from statedict.tree.rows import Listed, aliases, plain_columns, rows
 
 if TYPE_CHECKING:
     from statedict.ops.select import NamedTensor
@@ -59,12 +59,10 @@ class Checkpoint:
         model = strip_prefixes(build(self.index)) if self.strip else build(self.index)
         return model if self.key is None else _part(model, self.key, self.index.source.name)
 
-    @property
+    @cached_property
     def columns(self) -> Columns | None:
-        """All of its tensors, where they are plain, no two have a byte in common, and a tree need not be made."""
-        held = self.index.tensors
-        whole = self.key is None and not self.strip
-        return held if whole and isinstance(held, Columns) and held.apart() else None
+        """All of its tensors, where they are plain, and none shares anything with another."""
+        return None if self.key or self.strip else plain_columns(self.index)
 
     @cached_property
     def entries(self) -> "list[NamedTensor]":

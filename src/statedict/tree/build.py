@@ -19,6 +19,7 @@ from statedict.tree.module import Module
 from statedict.tree.nested import DictModule, ListModule
 from statedict.tree.parameters import ParameterDict, ParameterList
 from statedict.tree.roles import DIFFERENTIABLE, is_parameter
+from statedict.tree.rows import plain_columns
 from statedict.tree.tensor import Buffer, Parameter, Tensor, of_info
 from statedict.tree.unbuilt import as_list, unbuilt
 
@@ -41,7 +42,6 @@ _ARCHIVES = frozenset({"torch", "torch legacy", "torch tar", "torchscript", "pt2
 
 _MANY = 20_000
 """Tensors from which on it pays to look for blocks that repeat."""
-_NOTHING_SAID = ModuleInfo()
 
 
 def build(index: Index) -> Module:
@@ -50,7 +50,8 @@ def build(index: Index) -> Module:
         building = _Building()
         for path, info in index.modules.items():
             building.module(path, info)
-        if (columns := _large(index)) is not None:
+        columns = plain_columns(index) if len(index.tensors) >= _MANY else None
+        if columns is not None:
             _Repeats(columns, index.modules).fill(building)
         else:
             building.tensors(index.tensors.items(), ordered=index.ordered)
@@ -184,18 +185,6 @@ class _Building:
         return self.heads[""]
 
 
-def _large(index: Index) -> Columns | None:
-    """The tensors, where it pays to look for what repeats, and they are all that the tree is made of."""
-    columns, root = index.tensors, index.modules.get("", _NOTHING_SAID)
-    if not isinstance(columns, Columns) or len(columns) < _MANY or index.ordered or not columns.apart():
-        return None
-    if len(index.modules) > ("" in index.modules) or root.parameters or root.buffers or root.modules:
-        return None
-    if "param_groups" in root.attributes or any("param_groups" in name for name in columns.names):
-        return None  # an optimizer's state may be among them
-    return columns
-
-
 class _Repeats:
     """What is built of a large model whose blocks repeat, and how the rest is, when it is touched."""
 
@@ -207,29 +196,32 @@ class _Repeats:
 
     def fill(self, building: _Building) -> None:
         """Put all tensors into the tree: into modules, or into blocks that are not built."""
-        self._built = list(self._fill(building, (range(len(self._columns)),), "", ""))
+        self._built = list(self._fill(building, (range(len(self._columns)),), "", "", keep=True))
 
-    def _fill(self, building: _Building, where: tuple[range, ...], head: str, like: str) -> Iterator[range]:
+    def _fill(
+        self, building: _Building, where: tuple[range, ...], head: str, like: str, *, keep: bool
+    ) -> Iterator[range]:
         """Put the tensors there, whose names begin with `head`, into a tree that is like the one at `like`."""
         from statedict.tree.repeated import Block, arranged  # which only large models need
 
         for piece in arranged(self._columns, where, len(head)):
             if isinstance(piece, Block):
                 local = piece.like[len(head) :]
-                recipe = Recipe(partial(self._block, piece.head, piece.where, like + local), piece.like)
+                block = partial(self._block, piece.head, piece.where, like + local)
+                recipe = Recipe(partial(block, keep=True), partial(block, keep=False), piece.like)
                 building.leave_out(piece.head[len(head) :], local, unbuilt(recipe))
             else:
-                building.tensors(self._named(piece, len(head)), ordered=False)
+                building.tensors(self._named(piece, len(head), keep=keep), ordered=False)
                 yield piece
 
-    def _named(self, where: range, cut: int = 0) -> Iterator[tuple[str, TensorInfo]]:
-        return ((self._columns.names[at][cut:], self._columns.info(at)) for at in where)
+    def _named(self, where: range, cut: int = 0, *, keep: bool = True) -> Iterator[tuple[str, TensorInfo]]:
+        return ((self._columns.names[at][cut:], self._columns.info(at, keep=keep)) for at in where)
 
-    def _block(self, head: str, where: tuple[range, ...], like: str) -> Module:
+    def _block(self, head: str, where: tuple[range, ...], like: str, *, keep: bool) -> Module:
         with collector.paused():
             inference = _Likeness(self, like)
             building = _Building(inference)
-            for _ in self._fill(building, where, head, like):
+            for _ in self._fill(building, where, head, like, keep=keep):
                 pass
             inference.heads = building.heads
             return building.finished(ordered=False)

@@ -56,6 +56,8 @@ class Recipe(NamedTuple):
     """How a module is built."""
 
     build: "Callable[[], Module]"
+    show: "Callable[[], Module]"
+    """Builds one for whoever passes by: nothing keeps it, or its tensors."""
     like: str
     """Equal for those of one parent that look the same until they are touched."""
 
