@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import huge
+from statedict import accelerator
 from statedict.columns import Columns
 from statedict.dtypes import DTYPES
 from statedict.errors import FormatError
@@ -117,6 +118,7 @@ def test_what_is_right_is_proved_without_a_tensor_made() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(accelerator.headers() is None, reason="the C code was not built, without which JSON takes more")
 def test_a_huge_model_costs_few_bytes_a_tensor(tmp_path: Path) -> None:
     count, total = huge.write(tmp_path / "model", 100_000, layers=40, shards=25)
     tracemalloc.start()

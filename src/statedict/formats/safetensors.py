@@ -12,7 +12,7 @@ from operator import itemgetter, sub
 from typing import Any
 
 from statedict import accelerator
-from statedict.columns import Columns
+from statedict.columns import Columns, Shape
 from statedict.dtypes import SAFETENSORS_DTYPES, DType
 from statedict.errors import FormatError, LimitError, StatedictError
 from statedict.formats._plain import elements, listed, no_such_type, said, ties
@@ -105,7 +105,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _tensors(header: dict[str, Any], source: Source, start: int) -> Columns:
     """The tensors in the order of their bytes, which begin at `start`. Little work for each: there are 60,000."""
-    placed: list[tuple[int, int, str, DType, tuple[int, ...]]] = []
+    placed: list[tuple[int, int, str, DType, Shape]] = []
+    met: dict[Shape, Shape] = {}
     for name, entry in header.items():
         try:
             begin, end = entry["data_offsets"]
@@ -114,7 +115,7 @@ def _tensors(header: dict[str, Any], source: Source, start: int) -> Columns:
             raise _malformed(name, entry, source) from None
         if not (type(begin) is type(end) is int and 0 <= begin <= end < _MOST and _WHOLE.issuperset(map(type, shape))):
             raise _malformed(name, entry, source)
-        placed.append((begin, end, name, dtype, shape))
+        placed.append((begin, end, name, dtype, met.setdefault(shape, shape)))
     placed.sort(key=itemgetter(0, 1, 2))
     begins, ends, names, dtypes, shapes = map(list, zip(*placed, strict=True)) if placed else ([], [], [], [], [])
     return Columns(source, names, dtypes, shapes, [start + begin for begin in begins], map(sub, ends, begins))
