@@ -76,6 +76,14 @@ def test_a_tensor_that_is_asked_for_by_name_is_the_only_one_made() -> None:
         held["d"]
 
 
+def test_a_file_without_tensors_is_none_of_theirs() -> None:
+    first, second, third = (BytesSource(bytes(size)) for size in (8, 0, 16))
+    held = Columns.joined([columns("a", source=first), columns(source=second), columns("b", "c", source=third)])
+
+    assert held.sources() == [first, third]
+    assert held.info(1).extent == Extent(third, 0, 8)
+
+
 def test_they_travel() -> None:
     held = columns("a", "b")
 

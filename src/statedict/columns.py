@@ -95,6 +95,10 @@ class Columns(Described):
         ends = pairwise([*self._starts, len(self.names)])
         return ((source, start, end) for source, (start, end) in zip(self._sources, ends, strict=True))
 
+    def sources(self) -> list[Source]:
+        """The files that there are tensors of."""
+        return [source for source, start, end in self._runs() if start < end]
+
     def info(self, at: int, *, keep: bool = True) -> TensorInfo:
         """The tensor at a position; unless it is to be kept, another object may be made of it later."""
         if self._infos is not None:

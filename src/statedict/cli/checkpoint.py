@@ -180,6 +180,8 @@ def _key(function: F) -> F:
 
 def _files(index: Index) -> set[Source]:
     """The files that tensors are in."""
+    if isinstance(index.tensors, Columns):
+        return {source.needs(0, 0)[0] for source in index.tensors.sources()}
     extents = (info.extent for info in index.tensors.values())
     return {extent.source.needs(extent.offset, extent.size)[0] for extent in extents if extent is not None}
 
