@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tuples",
         "_version",
     ),
-    ("source", "composed", "index", "opaque", "plan", "remote", "executors"),
+    ("source", "composed", "index", "columns", "opaque", "plan", "remote", "executors"),
     ("formats",),
     ("expressions", "tree"),
     (

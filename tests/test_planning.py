@@ -1,17 +1,22 @@
 """Plans: what a run would read and write, told before anything is done."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from benchmarks import huge
 from statedict import engine
+from statedict.columns import Columns
+from statedict.dtypes import SAFETENSORS_DTYPES
 from statedict.executors import Rehearsal, Rehearsed
-from statedict.opening import open
-from statedict.ops.stats import stats
+from statedict.opening import open, read_index
+from statedict.ops.stats import rehearsed, stats
 from statedict.planning import estimate
+from statedict.source import BytesSource
 from tests.commands import run
 from tests.remote.sparse import sparse_model
 
@@ -35,6 +40,36 @@ def test_reading_is_planned(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.units == 2
     assert found.read_rate is not None
     assert found.write_rate is None
+
+
+def test_a_plan_that_keeps_nothing_has_the_units_of_the_run(tmp_path: Path) -> None:
+    huge.write(tmp_path / "huge", 300, layers=4, shards=7)
+    with pytest.raises(Rehearsed) as told:
+        stats(open(tmp_path / "huge"), executor=Rehearsal())
+    columns = read_index(tmp_path / "huge").tensors
+    assert isinstance(columns, Columns)
+
+    def reads(units: Iterable[engine.Unit]) -> list[list[tuple[str, int, int, int]]]:
+        return [
+            [(read.extent.source.name, read.extent.offset, read.size, len(read.pieces)) for read in unit]
+            for unit in units
+        ]
+
+    assert reads(rehearsed(columns)) == reads(told.value.units)
+    whole, chosen = (run("stats", str(tmp_path / "huge"), *pattern, "--plan") for pattern in ([], ["**"]))
+    assert whole.out.splitlines()[:2] == chosen.out.splitlines()[:2]
+    assert not columns._made
+
+
+@pytest.mark.parametrize("kind", SAFETENSORS_DTYPES)
+def test_every_type_can_be_planned_unseen(kind: str) -> None:
+    dtype = SAFETENSORS_DTYPES[kind]
+    size = dtype.nbytes(8)
+    (unit,) = rehearsed(
+        Columns(BytesSource(bytes(size)), ["a", "b"], [dtype] * 2, [(8,), (0, 8)], [0, size], [size, 0])
+    )
+
+    assert [read.size for read in unit] == [size]
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,13 @@ def plan(jobs: Sequence[Job[Any]], unit_bytes: Callable[[int], int] | None = Non
     return list(_units(_joined(reads), most))
 
 
+def plan_in_order(jobs: Iterable[Job[Any]]) -> Iterator[Unit]:
+    """What `plan` makes of jobs whose tensors come in the order of their bytes, one unit at a time: none is kept."""
+    named = ((at, job, job.info.extent) for at, job in enumerate(jobs))
+    reads = (read for at, job, extent in named if extent and job.info.numel for read in _reads(at, job, extent))
+    return _units(_joined(reads), None)
+
+
 def _reads(at: int, job: Job[Any], extent: Extent) -> Iterator[Read]:
     """A tensor cut where blocks begin."""
     dtype, other, numel = job.info.dtype, job.other, job.info.numel
@@ -266,13 +273,14 @@ def _units(reads: Iterable[Read], most: int | None) -> Iterator[Unit]:
     unit: list[Read] = []
     size = 0
     for read in reads:
-        waits = most is not None or read.extent.source.needs(read.extent.offset, read.extent.size)[0].waits
+        waits = most is not None or _outermost(read.extent).waits
         full = len(unit) >= _READS * (_READS if waits else 1)
-        if unit and (full or size + read.size > (most or (_REQUEST if waits else _UNIT))):
+        taken = read.size
+        if unit and (full or size + taken > (most or (_REQUEST if waits else _UNIT))):
             yield tuple(unit)
             unit, size = [], 0
         unit.append(read)
-        size += read.size
+        size += taken
     if unit:
         yield tuple(unit)
 

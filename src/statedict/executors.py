@@ -1,7 +1,7 @@
 """What runs the work beside threads: clusters, which others bring, and the rehearsal that only tells what would run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +33,7 @@ class Rehearsal(Executor):
 class Rehearsed(BaseException):
     """What would be done: units of reading, as the engine has them, and files to write."""
 
-    def __init__(self, units: Sequence[Any] = (), plans: Sequence[Plan] = (), target: Path | None = None) -> None:
+    def __init__(self, units: Iterable[Any] = (), plans: Sequence[Plan] = (), target: Path | None = None) -> None:
         super().__init__()
         self.units = units
         self.plans = plans

@@ -19,6 +19,8 @@ from statedict.writing.tasks import located
 
 _SECONDS = 0.3
 """How long a speed is measured, at most."""
+_MEASURED = 1 << 10
+"""Units at most by which it is measured."""
 _WRITTEN = 1 << 25
 """Bytes that are written to measure how fast a disk takes them."""
 
@@ -56,20 +58,29 @@ def estimate(rehearsed: Rehearsed) -> Estimate:
 
     What is written so has no name, and is gone at once.
     """
-    units: list[engine.Unit] = list(rehearsed.units)
     plans = list(rehearsed.plans)
     inputs = [extent for plan in plans for piece in plan.pieces for extent in _inputs(piece)]
-    reads = [each.extent for unit in units for each in unit]
-    reads += [piece.beside.extent for unit in units for each in unit for piece in each.pieces if piece.beside]
+    units, read, count = list[engine.Unit](), 0, 0
+    files = {id(_file(extent)) for extent in inputs}
+    for unit in rehearsed.units:  # of terabytes there are more than one would keep
+        count += 1
+        if len(units) < _MEASURED:
+            units.append(unit)
+        for each in unit:
+            read += each.size
+            files.add(id(_file(each.extent)))
+            for piece in each.pieces:
+                if piece.beside is not None:
+                    files.add(id(_file(piece.beside.extent)))
     written = sum(plan.size for plan in plans)
     threads = engine.processors()
     blocks = sum(-(-plan.size // BLOCK) for plan in plans)
     return Estimate(
-        sum(each.size for unit in units for each in unit) + sum(extent.size for extent in inputs),
+        read + sum(extent.size for extent in inputs),
         written,
-        len({id(_file(extent)) for extent in (*reads, *inputs)}),
+        len(files),
         len(plans),
-        len(units) + blocks,
+        count + blocks,
         threads,
         threads * (engine.MOST_OF_A_UNIT * bool(units) + 2 * BLOCK * bool(plans)),
         _read_rate(units, inputs, threads),

@@ -94,7 +94,11 @@ class Read(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes that are read in all."""
-        return self.extent.size + sum(each.size for each in _beside(self))
+        total = self.extent.size
+        for each in self.pieces:  # no generator: plans of terabytes have millions of them
+            if each.beside is not None:
+                total += each.beside.extent.size
+        return total
 
 
 Unit = tuple[Read, ...]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from statedict.columns import Columns
 from statedict.dtypes import DType
 from statedict.formats._inert import PickledDict, SafeDict, is_class
 from statedict.formats._numpy import NumpyArray, NumpyDType
@@ -58,7 +59,7 @@ def _parts(value: Any) -> Iterator[Any]:
     if isinstance(value, PickledDict):
         yield getattr(value, "attributes", None)
     if isinstance(value, Mapping):
-        assert type(value) in (dict, SafeDict, PickledDict, MappingProxyType)
+        assert type(value) in (dict, SafeDict, PickledDict, MappingProxyType, Columns)
         for key, held in value.items():
             yield key
             yield held

@@ -11,11 +11,12 @@ import click
 
 from statedict import formats
 from statedict.cli.wording import worded
+from statedict.columns import Columns
 from statedict.errors import StatedictError
 from statedict.index import Index
 from statedict.limits import DEFAULT_LIMITS, Limits
 from statedict.source import Folder, Source, source_of
-from statedict.tree.rows import Listed, aliases, rows
+from statedict.tree.rows import Listed, aliases, plain_columns, rows
 
 if TYPE_CHECKING:
     from statedict.ops.select import NamedTensor
@@ -54,6 +55,11 @@ class Checkpoint:
 
         model = strip_prefixes(build(self.index)) if self.strip else build(self.index)
         return model if self.key is None else _part(model, self.key, self.index.source.name)
+
+    @cached_property
+    def columns(self) -> Columns | None:
+        """All of its tensors, where they are plain, and none shares anything with another."""
+        return None if self.key or self.strip else plain_columns(self.index)
 
     @cached_property
     def entries(self) -> "list[NamedTensor]":
@@ -95,6 +101,8 @@ class Checkpoint:
 
 def _files(index: Index) -> set[Source]:
     """The files that tensors are in."""
+    if isinstance(index.tensors, Columns):
+        return {source.needs(0, 0)[0] for source in index.tensors.sources()}
     extents = (info.extent for info in index.tensors.values())
     return {extent.source.needs(extent.offset, extent.size)[0] for extent in extents if extent is not None}
 

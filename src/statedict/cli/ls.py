@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from statedict.ops.select import NamedTensor
 
 L = TypeVar("L", bound=Listed)
+_PRINTED = 1000
+"""Lines that are printed at a time."""
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 
@@ -55,7 +58,9 @@ def command(
     PATTERN keeps those whose names match: `*` within one part, `**` across parts, `{a,b}` alternatives, `{0-11}`
     ranges. CONDITION may use name, dtype, shape, ndim, numel, nbytes, kind, role, requires_grad and device.
     """
-    if as_json or as_csv:
+    if as_json and not (pattern or where or sort or reverse) and checkpoint.columns:
+        _print_shown(checkpoint)
+    elif as_json or as_csv:
         _print_records(checkpoint, _arranged(_chosen(checkpoint, pattern, where), sort, reverse=reverse), as_csv=as_csv)
     elif pattern or where:
         _print_table(checkpoint, _arranged(_chosen(checkpoint, pattern, where), sort, reverse=reverse))
@@ -89,11 +94,30 @@ def _print_records(checkpoint: Checkpoint, entries: "Sequence[NamedTensor]", *, 
         output.print_text("".join(_documents(checkpoint, entries)))
 
 
-def _documents(checkpoint: Checkpoint, entries: "Sequence[NamedTensor]") -> Any:
-    from statedict.views.documents import rows_document, schema, tensor_fields
+def _print_shown(checkpoint: Checkpoint) -> None:
+    """The same document as it comes, tensor by tensor: of plain ones, none of which has a second name."""
+    from statedict.ops.select import shown_tensors
+    from statedict.views.documents import rows_document, tensor_fields
 
     source = checkpoint.index.source
-    head = {"schema": schema("ls"), "file": source.name, "format": checkpoint.index.format, "size": checkpoint.size}
+    entries = shown_tensors(checkpoint.model)
+    fields = (tensor_fields(entry, {id(entry.tensor): entry.name}, source) for entry in entries)
+    document = rows_document(_head(checkpoint), "tensors", fields)
+    while some := list(islice(document, _PRINTED)):
+        output.print_text("".join(some))
+
+
+def _head(checkpoint: Checkpoint) -> dict[str, Any]:
+    from statedict.views.documents import schema
+
+    source = checkpoint.index.source
+    return {"schema": schema("ls"), "file": source.name, "format": checkpoint.index.format, "size": checkpoint.size}
+
+
+def _documents(checkpoint: Checkpoint, entries: "Sequence[NamedTensor]") -> Any:
+    from statedict.views.documents import rows_document, tensor_fields
+
+    source = checkpoint.index.source
     optimized = checkpoint.optimized(entries)
     fields = (tensor_fields(entry, checkpoint.first_names, source, optimized) for entry in entries)
-    return rows_document(head, "tensors", fields)
+    return rows_document(_head(checkpoint), "tensors", fields)

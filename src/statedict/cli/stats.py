@@ -13,6 +13,7 @@ from statedict.cli.checkpoint import Checkpoint
 from statedict.cli.options import choosing_options, of_checkpoint, printing_options, threads_option
 from statedict.cli.progress import reading_bar
 from statedict.cli.running import running_options
+from statedict.executors import Rehearsal, Rehearsed
 from statedict.plan import Plan
 from statedict.views import numbers
 from statedict.views.documents import document, rows_document, schema
@@ -125,8 +126,10 @@ def _require_libraries(picture: Path | None, table: Path | None) -> None:
 
 
 def _found(checkpoint: Checkpoint, pattern: tuple[str, ...], **options: Any) -> "Stats":
-    from statedict.ops.stats import stats
+    from statedict.ops.stats import rehearsed, stats
 
+    if isinstance(options["executor"], Rehearsal) and not (pattern or options["where"]) and checkpoint.columns:
+        raise Rehearsed(rehearsed(checkpoint.columns))
     model = checkpoint.model
     with reading_bar("Reading") as progress:
         try:

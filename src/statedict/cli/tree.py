@@ -11,6 +11,7 @@ from statedict.ops.memory import memory as memory_of
 from statedict.ops.patterns import matching
 from statedict.ops.select import named_modules
 from statedict.views.documents import document, module_rows, rows_document, schema
+from statedict.views.entries import is_listed
 from statedict.views.memory import memory_fields, memory_table, memory_totals
 from statedict.views.outline import Outline
 from statedict.views.totals import totals
@@ -61,7 +62,8 @@ def command(
         return
     width = output.width()
     title = checkpoint.name if checkpoint.key is None else f"{checkpoint.name}: {checkpoint.key}"
-    optimized = checkpoint.optimized(outline.root.entries)
+    entries = outline.root.entries
+    optimized = checkpoint.optimized(entries) if is_listed(entries) else {}  # what is not built is no optimizer's
     lines = tree(outline, title, depth=depth, width=width, unfold=unfold, optimized=optimized)
     summary = totals(
         outline.root.sizes(),

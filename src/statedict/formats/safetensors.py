@@ -8,11 +8,12 @@ the name of each other, which one.
 import json
 from collections import Counter
 from collections.abc import Mapping
-from itertools import repeat
+from operator import itemgetter, sub
 from typing import Any
 
-from statedict import accelerator, tuples
-from statedict.dtypes import SAFETENSORS_DTYPES
+from statedict import accelerator
+from statedict.columns import Columns, Shape
+from statedict.dtypes import SAFETENSORS_DTYPES, DType
 from statedict.errors import FormatError, LimitError, StatedictError
 from statedict.formats._plain import elements, listed, no_such_type, said, ties
 from statedict.index import PLAIN, Index, TensorInfo, shown
@@ -51,28 +52,27 @@ def read(source: Source, limits: Limits) -> Index:
             f"{source.name}: a header of {size:,} bytes; `Limits.header_bytes` allows {limits.header_bytes:,}"
         )
     data = source.read_at(8, size)
+    named: Mapping[str, TensorInfo]
     named, metadata = _told(data, source) or _parsed(data, source)
-    aliases = _aliases(metadata, named)
-    named |= {later: named[first] for later, first in aliases.items()}
-    metadata = {key: text for key, text in metadata.items() if key not in aliases}
+    if aliases := _aliases(metadata, named):
+        named = {**named, **{later: named[first] for later, first in aliases.items()}}
+        metadata = {key: text for key, text in metadata.items() if key not in aliases}
     return Index("safetensors", source, named, metadata=metadata, ordered=False).validate(limits)
 
 
-def _told(data: bytes, source: Source) -> tuple[dict[str, TensorInfo], dict[str, str]] | None:
+def _told(data: bytes, source: Source) -> tuple[Columns, dict[str, str]] | None:
     """What `_parsed` finds, told by the C code; None without it, and of a header with anything unusual in it."""
     library = accelerator.headers()
     found = library.safetensors(data, SAFETENSORS_DTYPES, 8 + len(data)) if library else None
     if found is None:
         return None
     names, dtypes, shapes, offsets, sizes, metadata = found
-    extents = map(tuples.made, repeat(Extent), zip(repeat(source), offsets, sizes))
-    none = repeat(None)
-    columns = zip(names, dtypes, shapes, extents, none, none, repeat(False), repeat("cpu"), repeat(PLAIN))
-    named = dict(zip(names, map(tuples.made, repeat(TensorInfo), columns), strict=True))
-    return (named, metadata) if len(named) == len(names) else None
+    if len(set(names)) < len(names):
+        return None
+    return Columns(source, names, dtypes, shapes, offsets, sizes), metadata
 
 
-def _parsed(data: bytes, source: Source) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+def _parsed(data: bytes, source: Source) -> tuple[Columns, dict[str, str]]:
     """The tensors that a header describes, in the order of their bytes, and its metadata."""
     header = _header(data, source.name)
     metadata = header.pop(_METADATA, {})
@@ -103,9 +103,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def _tensors(header: dict[str, Any], source: Source, start: int) -> dict[str, TensorInfo]:
+def _tensors(header: dict[str, Any], source: Source, start: int) -> Columns:
     """The tensors in the order of their bytes, which begin at `start`. Little work for each: there are 60,000."""
-    placed: list[tuple[int, int, str, TensorInfo]] = []
+    placed: list[tuple[int, int, str, DType, Shape]] = []
+    met: dict[Shape, Shape] = {}
     for name, entry in header.items():
         try:
             begin, end = entry["data_offsets"]
@@ -114,11 +115,10 @@ def _tensors(header: dict[str, Any], source: Source, start: int) -> dict[str, Te
             raise _malformed(name, entry, source) from None
         if not (type(begin) is type(end) is int and 0 <= begin <= end < _MOST and _WHOLE.issuperset(map(type, shape))):
             raise _malformed(name, entry, source)
-        extent = tuples.made(Extent, (source, start + begin, end - begin))
-        info = tuples.made(TensorInfo, (name, dtype, shape, extent, None, None, False, "cpu", PLAIN))
-        placed.append((begin, end, name, info))
-    placed.sort()
-    return {name: info for _, _, name, info in placed}
+        placed.append((begin, end, name, dtype, met.setdefault(shape, shape)))
+    placed.sort(key=itemgetter(0, 1, 2))
+    begins, ends, names, dtypes, shapes = map(list, zip(*placed, strict=True)) if placed else ([], [], [], [], [])
+    return Columns(source, names, dtypes, shapes, [start + begin for begin in begins], map(sub, ends, begins))
 
 
 def _malformed(name: str, entry: Any, source: Source) -> FormatError:
@@ -132,7 +132,7 @@ def _malformed(name: str, entry: Any, source: Source) -> FormatError:
 
 def _aliases(metadata: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> dict[str, str]:
     """The metadata that name tied tensors: those from a name that no tensor has to one that a tensor has."""
-    return {key: text for key, text in metadata.items() if text in tensors and key not in tensors and key != _FORMAT}
+    return {key: text for key, text in metadata.items() if key != _FORMAT and text in tensors and key not in tensors}
 
 
 def write(index: Index) -> Plan:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from statedict import accelerator, formats
 from statedict.amounts import bytes_of
+from statedict.columns import Columns
 from statedict.errors import FormatError, LimitError, StatedictError
 from statedict.formats import Format
 from statedict.index import Index, ModuleInfo, TensorInfo, shown
@@ -163,7 +164,7 @@ class _Joined:
         self._chosen = chosen
         self._counts = Counter((chosen.owners or {}).values())
         """How many tensors are to be in each file."""
-        self._tensors: dict[str, TensorInfo] = {}
+        self._parts: list[Mapping[str, TensorInfo]] = []
         self._modules: dict[str, ModuleInfo] = {}
         self._files: dict[str, str] = {}
         self._metadata: dict[str, Any] = {}
@@ -175,7 +176,7 @@ class _Joined:
         tensors = index.tensors
         if self._chosen.owners is not None:
             tensors = self._listed(file, index)
-        elif twice := self._tensors.keys() & tensors.keys():
+        elif twice := self._files.keys() & tensors.keys():
             name = min(twice)
             raise FormatError(
                 f"{self._folder.name}: tensor `{shown(name)}` stands in `{self._files[name]}` and in `{file}`; "
@@ -183,7 +184,7 @@ class _Joined:
             )
         else:
             self._files |= dict.fromkeys(tensors, file)
-        self._tensors.update(tensors)
+        self._parts.append(tensors)
         for path, info in index.modules.items():
             known = self._modules.setdefault(path, info)
             if known is not info and info.attributes:
@@ -223,7 +224,13 @@ class _Joined:
             self._modules = {"": _with_attributes(root, {**root.attributes, **attributes})} | {
                 path: info for path, info in self._modules.items() if path
             }
-        return Index("folder", source, self._tensors, self._modules, metadata, self._ordered)
+        return Index("folder", source, self._tensors(), self._modules, metadata, self._ordered)
+
+    def _tensors(self) -> Mapping[str, TensorInfo]:
+        columns = [part for part in self._parts if isinstance(part, Columns)]
+        if columns and len(columns) == len(self._parts):
+            return Columns.joined(columns)
+        return {name: info for part in self._parts for name, info in part.items()}
 
 
 def _with_attributes(info: ModuleInfo, attributes: dict[str, Any]) -> ModuleInfo:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from statedict.errors import LimitError
 from statedict.index import EMPTY, TensorInfo
 from statedict.ops.patterns import matching
+from statedict.tree.deferred import recipe_of
 from statedict.tree.module import Module
 from statedict.tree.roles import Role
 from statedict.tree.tensor import Tensor
@@ -70,6 +71,17 @@ def named_tensors(model: Module) -> Iterator[NamedTensor]:
     """Every name of every parameter and buffer, in the order of the tree: a module's own, then its children's."""
     for head, module, optimizer in _heads(model):
         yield from own_tensors(head, module, optimizer)
+
+
+def shown_tensors(model: Module, head: str = "") -> Iterator[NamedTensor]:
+    """What `named_tensors` yields of a tree that nothing was done to, and in which nothing has a second name.
+
+    Blocks that are not built are so only for this, one after the other: of a model of any size few are there at a time.
+    """
+    yield from own_tensors(head, model, None)
+    for local, child in own_modules(model):
+        recipe = recipe_of(child)
+        yield from shown_tensors(recipe.show() if recipe else child, f"{head}{local}.")
 
 
 def named_modules(model: Module) -> Iterator[tuple[str, Module, Optimizer]]:

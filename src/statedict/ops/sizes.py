@@ -61,8 +61,28 @@ def sizes(entries: Iterable[NamedTensor]) -> Sizes:
     for (role, dtype, shape), count in alike.items():
         by_dtype = elements.setdefault(role, {})
         by_dtype[dtype] = by_dtype.get(dtype, 0) + count * (0 if shape is None else math.prod(shape))
-    elements = {role: dict(sorted(found.items(), key=lambda item: -item[1])) for role, found in elements.items()}
-    return Sizes(len(infos), names, elements, covered(infos))
+    return Sizes(len(infos), names, _largest_first(elements), covered(infos))
+
+
+def together(parts: Iterable[tuple[Sizes, int]]) -> Sizes:
+    """The totals of parts that have nothing in common, each as often as is said."""
+    tensors = names = nbytes = 0
+    elements: dict[Role, dict[DType, int]] = {}
+    for part, count in parts:
+        tensors, names, nbytes = (
+            tensors + count * part.tensors,
+            names + count * part.names,
+            nbytes + count * part.nbytes,
+        )
+        for role, found in part.elements.items():
+            by_dtype = elements.setdefault(role, {})
+            for dtype, numel in found.items():
+                by_dtype[dtype] = by_dtype.get(dtype, 0) + count * numel
+    return Sizes(tensors, names, _largest_first(elements), nbytes)
+
+
+def _largest_first(elements: dict[Role, dict[DType, int]]) -> dict[Role, dict[DType, int]]:
+    return {role: dict(sorted(found.items(), key=lambda item: -item[1])) for role, found in elements.items()}
 
 
 def covered(infos: Iterable[TensorInfo]) -> int:

@@ -7,6 +7,7 @@ from functools import cached_property, partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from statedict import engine
+from statedict.columns import Columns
 from statedict.displaying import Displayed
 from statedict.dtypes import DType, dtype
 from statedict.errors import MissingExtraError
@@ -171,6 +172,11 @@ def stats(
     if spectrum:
         tensors = list(_with_spectra(tensors, [entries[0] for entries, _ in chosen], spectrum, progress))
     return Stats(tuple(tensors), skipped, of_modules)
+
+
+def rehearsed(columns: Columns) -> Iterator[engine.Unit]:
+    """The units in which `stats` reads all of a model that nothing was done to, of which none is kept."""
+    return engine.plan_in_order(engine.Job(engine.row(info), SUMMARIZE, Summary.merge) for info in columns.each())
 
 
 def _shares(asked: Iterable[float]) -> tuple[float, ...]:

@@ -2,23 +2,26 @@
 # pyright: reportPrivateUsage=false
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, cast
 
 from statedict import collector
+from statedict.columns import Columns
 from statedict.index import EMPTY, Index, ModuleInfo, TensorInfo
 from statedict.narrow import is_number
 from statedict.opaque import Opaque
 from statedict.tree import layers
 from statedict.tree.containers import ModuleDict, ModuleList, Sequential
-from statedict.tree.deferred import Unread
-from statedict.tree.infer import Inference
+from statedict.tree.deferred import Recipe, Unread
+from statedict.tree.infer import Inference, Quantization, infer, tell
 from statedict.tree.module import Module
 from statedict.tree.nested import DictModule, ListModule
 from statedict.tree.parameters import ParameterDict, ParameterList
 from statedict.tree.roles import DIFFERENTIABLE, is_parameter
+from statedict.tree.rows import plain_columns
 from statedict.tree.tensor import Buffer, Parameter, Tensor, of_info
+from statedict.tree.unbuilt import as_list, unbuilt
 
 _CONTAINERS: dict[str, type[Module]] = {
     "Sequential": Sequential,
@@ -37,14 +40,22 @@ _ARCHIVES = frozenset({"torch", "torch legacy", "torch tar", "torchscript", "pt2
 """Formats whose metadata tells how the archive was written, and nothing of the model in it."""
 
 
+_MANY = 20_000
+"""Tensors from which on it pays to look for blocks that repeat."""
+
+
 def build(index: Index) -> Module:
     """The tree that a validated index describes. Nothing of the tensors is read."""
     with collector.paused():
         building = _Building()
         for path, info in index.modules.items():
             building.module(path, info)
-        building.tensors(index.tensors, ordered=index.ordered)
-        root = building.finished(ordered=index.ordered)
+        columns = plain_columns(index) if len(index.tensors) >= _MANY else None
+        if columns is not None:
+            _Repeats(columns, index.modules).fill(building)
+        else:
+            building.tensors(index.tensors.items(), ordered=index.ordered)
+        root = building.inference.root = building.finished(ordered=index.ordered)
         if index.metadata and index.format not in _ARCHIVES:
             root.__dict__["metadata"] = index.metadata
         return root
@@ -53,8 +64,8 @@ def build(index: Index) -> Module:
 class _Building:
     """The modules made so far, by what stands before their members' names: "" for the root, "features.0." below it."""
 
-    def __init__(self) -> None:
-        self.inference = Inference()
+    def __init__(self, inference: Any = None) -> None:
+        self.inference = inference or Inference()
         self.heads: dict[str, Module] = {}
         self.described: dict[int, Module] = {}
         self.classes: dict[str | None, tuple[type[Module], int | None]] = {}
@@ -62,6 +73,8 @@ class _Building:
         self.convert = partial(_converted, self.made)
         self.unsure: list[Module] = []
         """Modules that may turn out to be lists: known from names alone, or of classes that nobody knows."""
+        self.left_out: list[tuple[str, Module]] = []
+        """Modules that are not built, each with the head of one that will look the same."""
         self._at("")
 
     def module(self, path: str, info: ModuleInfo) -> None:
@@ -128,10 +141,16 @@ class _Building:
         found = self.classes[name] = (_CONTAINERS[container] if container else Module, version)
         return found
 
-    def tensors(self, infos: Mapping[str, TensorInfo], *, ordered: bool) -> None:
+    def leave_out(self, head: str, like: str, module: Module) -> None:
+        """Put a module in its place that is not built, and like another that is."""
+        cut = head.rfind(".", 0, -1) + 1
+        self._at(head[:cut])._modules[head[cut:-1]] = module
+        self.left_out.append((like, module))
+
+    def tensors(self, infos: Iterable[tuple[str, TensorInfo]], *, ordered: bool) -> None:
         """Put every tensor into its module; one `TensorInfo` is one `Tensor` under all its names."""
         made, before, module, parameters, buffers = self.made, None, self.heads[""], {}, EMPTY
-        for name, info in infos.items():
+        for name, info in infos:
             cut = name.rfind(".") + 1
             head, local = name[:cut], name[cut:]
             if head != before:  # neighbours mostly share a module
@@ -160,8 +179,78 @@ class _Building:
                 module.__class__ = ListModule
                 if not ordered:
                     module.__dict__["_modules"] = dict(sorted(module._modules.items(), key=_number))
-        root = self.inference.root = self.heads[""]
-        return root
+        for like, module in self.left_out:
+            if type(self.heads[like]) is ListModule:
+                as_list(module)
+        return self.heads[""]
+
+
+class _Repeats:
+    """What is built of a large model whose blocks repeat, and how the rest is, when it is touched."""
+
+    def __init__(self, columns: Columns, modules: Mapping[str, ModuleInfo]) -> None:
+        self._columns = columns
+        self._modules = modules
+        self._built: list[range] = []
+        self._kinds: dict[str, tuple[str | None, Quantization | None]] | None = None
+
+    def fill(self, building: _Building) -> None:
+        """Put all tensors into the tree: into modules, or into blocks that are not built."""
+        self._built = list(self._fill(building, (range(len(self._columns)),), "", "", keep=True))
+
+    def _fill(
+        self, building: _Building, where: tuple[range, ...], head: str, like: str, *, keep: bool
+    ) -> Iterator[range]:
+        """Put the tensors there, whose names begin with `head`, into a tree that is like the one at `like`."""
+        from statedict.tree.repeated import Block, arranged  # which only large models need
+
+        for piece in arranged(self._columns, where, len(head)):
+            if isinstance(piece, Block):
+                local = piece.like[len(head) :]
+                block = partial(self._block, piece.head, piece.where, like + local)
+                recipe = Recipe(partial(block, keep=True), partial(block, keep=False), piece.like)
+                building.leave_out(piece.head[len(head) :], local, unbuilt(recipe))
+            else:
+                building.tensors(self._named(piece, len(head), keep=keep), ordered=False)
+                yield piece
+
+    def _named(self, where: range, cut: int = 0, *, keep: bool = True) -> Iterator[tuple[str, TensorInfo]]:
+        return ((self._columns.names[at][cut:], self._columns.info(at, keep=keep)) for at in where)
+
+    def _block(self, head: str, where: tuple[range, ...], like: str, *, keep: bool) -> Module:
+        with collector.paused():
+            inference = _Likeness(self, like)
+            building = _Building(inference)
+            for _ in self._fill(building, where, head, like, keep=keep):
+                pass
+            inference.heads = building.heads
+            return building.finished(ordered=False)
+
+    def kinds(self) -> dict[str, tuple[str | None, Quantization | None]]:
+        """What is inferred of what was built at first, by its heads, whatever became of it since."""
+        if self._kinds is None:
+            building = _Building()
+            for path, info in self._modules.items():
+                building.module(path, info)
+            for piece in self._built:
+                building.tensors(self._named(piece), ordered=False)
+            infer(building.finished(ordered=False))
+            self._kinds = {head: (module.kind, module.quantization) for head, module in building.heads.items()}
+        return self._kinds
+
+
+class _Likeness:
+    """The kinds of the modules of a block: those of the block that it is like."""
+
+    def __init__(self, repeats: _Repeats, like: str) -> None:
+        self.heads: dict[str, Module] = {}
+        self._repeats = repeats
+        self._like = like
+
+    def __call__(self) -> None:
+        heads, self.heads = self.heads, {}
+        for head, module in heads.items():
+            tell(module, *self._repeats.kinds()[self._like + head])
 
 
 def _number(item: tuple[str, object]) -> int:

@@ -1,7 +1,13 @@
-"""What a module gets only when it is asked for: tables, attributes from the file, and what no file tells."""
+"""What there is only when it is asked for: tables, attributes from the file, what no file tells, whole modules."""
 
+import threading
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from statedict.tree.module import Module
+
+_BUILDING = threading.RLock()
 
 
 class Unread(NamedTuple):
@@ -44,3 +50,38 @@ class Table:
 
     def __get__(self, module: object, owner: type | None = None) -> Any:
         return self if module is None else module.__dict__.setdefault(self._name, self._kind())
+
+
+class Recipe(NamedTuple):
+    """How a module is built."""
+
+    build: "Callable[[], Module]"
+    show: "Callable[[], Module]"
+    """Builds one for whoever passes by: nothing keeps it, or its tensors."""
+    like: str
+    """Equal for those of one parent that look the same until they are touched."""
+
+
+class Unbuilt:
+    """What a module is before it is built. Whatever is asked for first builds it, and what it became answers."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        with _BUILDING:
+            if is_unbuilt(self):  # else another thread was first
+                made = object.__getattribute__(self, "_recipe").build()
+                object.__setattr__(self, "__dict__", made.__dict__)
+                object.__setattr__(self, "__class__", type(made))
+        return getattr(self, name)
+
+
+def is_unbuilt(module: object) -> bool:
+    """Whether a module is not built yet. To ask is no touch."""
+    return issubclass(type(module), Unbuilt)
+
+
+def recipe_of(module: object) -> Recipe | None:
+    """How it is built, if it is not yet. To ask is no touch."""
+    with _BUILDING:
+        return object.__getattribute__(module, "_recipe") if is_unbuilt(module) else None

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from statedict import collector, tuples
+from statedict.columns import Columns
 from statedict.index import Index, ModuleInfo, TensorInfo
 from statedict.narrow import is_number
 from statedict.tree.roles import Role, is_parameter
@@ -38,6 +39,19 @@ def aliases(entries: Sequence[Listed]) -> dict[str, str]:
         return {}
     first: dict[int, str] = {}
     return {entry.name: at for entry in entries if (at := first.setdefault(id(entry.info), entry.name)) != entry.name}
+
+
+def plain_columns(index: Index) -> Columns | None:
+    """All that the tree of an index is made of, where that is plain tensors, none of which shares anything.
+
+    None where there are modules of which the file tells, or may be an optimizer's state.
+    """
+    columns, root = index.tensors, index.modules.get("")
+    if not isinstance(columns, Columns) or index.ordered or len(index.modules) > (root is not None):
+        return None
+    if root and (root.parameters or root.buffers or root.modules or "param_groups" in root.attributes):
+        return None
+    return columns if columns.apart() and not any("param_groups" in name for name in columns.names) else None
 
 
 def rows(index: Index) -> list[Row] | None:

@@ -24,9 +24,9 @@ def descend(root: "Module", head: str, seen: "set[Module]", again: bool) -> "Ite
             if module is None or module in seen:
                 continue
             seen.add(module)
-            below = f"{head}{name}."
+            below, held = f"{head}{name}.", module.__dict__  # one that is not built yet is built by asking
             yield below, module
-            if inside := module.__dict__.get("_modules"):
+            if inside := held.get("_modules"):
                 path.append((below, module, iter(inside.items())))
                 break
             if again:

@@ -3,13 +3,15 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from statedict.narrow import is_number
 from statedict.ops.select import NamedTensor, Optimizer, is_optimizer, own_modules, own_tensors
-from statedict.ops.sizes import Sizes, sizes
+from statedict.ops.sizes import Sizes
 from statedict.tree import printing
+from statedict.tree.deferred import recipe_of
 from statedict.tree.module import Module
+from statedict.views.entries import Entries, Unlisted, joined, sizes_of
 from statedict.views.values import value_text
 
 _MOST_INLINE = 6
@@ -33,7 +35,7 @@ class Node:
     """The tensors that stand on this line."""
     children: Sequence["Node"] = ()
     values: Sequence[tuple[str, Any]] = ()
-    entries: Sequence[NamedTensor] = ()
+    entries: Entries = ()
     """Every tensor in it, and in what is folded into it."""
     same_as: str | None = None
     """The name that it had before, of a module met again."""
@@ -53,8 +55,17 @@ class Node:
         if self._sizes is None:
             (only,) = self.children if len(self.children) == 1 else (None,)
             alike = only is not None and len(only.entries) == len(self.entries)
-            self._sizes = only.sizes() if alike and only is not None else sizes(self.entries)
+            self._sizes = only.sizes() if alike and only is not None else sizes_of(self.entries)
         return self._sizes
+
+
+class _Last(NamedTuple):
+    """The node before, of a module that was not built."""
+
+    node: Node
+    like: str
+    modules: int
+    """How many modules there are in it, itself included."""
 
 
 class Outline:
@@ -69,13 +80,15 @@ class Outline:
         self._only = only
         self._interned: dict[Any, int] = {}
         self._met: dict[int, str] = {}
+        self._unbuilt = 0
+        """Modules in those of `_met` that are not built."""
         self._quantizations: dict[int, str] = {}
         self.root = self._module("", "", "", model, None, whole=only is None)
 
     @property
     def modules(self) -> int:
         """How many modules there are, each counted once."""
-        return len(self._met)
+        return len(self._met) + self._unbuilt
 
     def tied_to(self, entry: NamedTensor) -> str | None:
         """The first name of a tensor that has another than this; None where this is it."""
@@ -131,13 +144,31 @@ class Outline:
     def _modules(self, prefix: str, module: Module, role: Optimizer, *, whole: bool) -> Iterator[Node]:
         children = own_modules(module)
         skipped = _skipped([name for name, _ in children]) if whole and role is None and _is_bare(module) else {}
+        last: _Last | None = None
         for local, child in children:
             path = prefix + local
+            if whole and last and (node := self._alike(local, path, child, last)):
+                last = last._replace(node=node)
+                yield node
+                continue
+            recipe, met = recipe_of(child), self.modules
             node = self._module(local, path, path + ".", child, role, whole=whole)
+            last = _Last(node, recipe.like, self.modules - met) if recipe else None
             if whole or node.entries or self._asked(path):
                 if local in skipped:
                     yield self._gap(prefix, skipped[local])
                 yield node
+
+    def _alike(self, local: str, path: str, module: Module, last: "_Last") -> Node | None:
+        """The node of a module that is not built, and need not be: it goes into one line with the last one."""
+        recipe = None if self._unfold or id(module) in self._met else recipe_of(module)
+        if recipe is None or recipe.like != last.like or not _follows(last.node, local):
+            return None
+        self._met[id(module)] = path
+        self._unbuilt += last.modules - 1
+        entries = last.node.entries
+        like = entries.like if isinstance(entries, Unlisted) else entries
+        return replace(last.node, label=local, path=path, entries=Unlisted(path + ".", module, like))
 
     def _gap(self, prefix: str, label: str) -> Node:
         """The line of numbers that no tensor has: modules without weights, or those of another file."""
@@ -154,7 +185,7 @@ class Outline:
             lines.append(line)
         node.children = [*lines, *node.children]
         node.inline = []
-        node.entries = [entry for child in node.children for entry in child.entries]
+        node.entries = joined([child.entries for child in node.children])
 
     def _sign(self, node: Node, *, loosely: bool) -> None:
         """Give `node` the numbers that tell whether it looks as another does."""
@@ -215,24 +246,24 @@ def _skipped(names: list[str]) -> dict[str, str]:
 
 def _continues(last: Node, node: Node, *, loosely: bool) -> bool:
     """Whether `node` is the next number after `last`, and alike. Loosely, any number: old optimizers use addresses."""
-    if not (last.label.isdecimal() and node.label.isdecimal() and (loosely or _follows(last, node))):
+    if not (last.label.isdecimal() and node.label.isdecimal() and (loosely or _follows(last, node.label))):
         return False
     alike = last.form == node.form if loosely else last.signature == node.signature
     return alike and last.is_tensor == node.is_tensor
 
 
-def _follows(last: Node, node: Node) -> bool:
+def _follows(last: Node, label: str) -> bool:
     # The lengths first: a name of thousands of digits is no number that Python would make.
-    return len(last.label) < 20 and node.label == str(int(last.label) + 1)
+    return len(last.label) < 20 and label == str(int(last.label) + 1)
 
 
 def _fold(run: list[Node]) -> Node:
     first, last = run[0], run[-1]
     if first is last:
         return first
-    entries = [entry for node in run for entry in node.entries]
+    entries = joined([node.entries for node in run])
     loose = any(node.signature != first.signature for node in run)
-    dash = "-" if all(_follows(*pair) for pair in pairwise(run)) else "…"
+    dash = "-" if all(_follows(last, node.label) for last, node in pairwise(run)) else "…"
     return replace(first, label=f"{first.label}{dash}{last.label}", entries=entries, count=len(run), loose=loose)
 
 

@@ -2,6 +2,6 @@
 
 from statedict.tree.infer.layout import inferred_attributes, inferred_repr
 from statedict.tree.infer.quantization import Quantization
-from statedict.tree.infer.tree import Inference, infer
+from statedict.tree.infer.tree import Inference, infer, tell
 
-__all__ = ["Inference", "Quantization", "infer", "inferred_attributes", "inferred_repr"]
+__all__ = ["Inference", "Quantization", "infer", "inferred_attributes", "inferred_repr", "tell"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from statedict import collector
 from statedict.index import EMPTY
+from statedict.tree.deferred import is_unbuilt
 from statedict.tree.infer import sequences
 from statedict.tree.infer.kinds import UNSURE, alone, among, as_around
 from statedict.tree.infer.places import (
@@ -82,7 +83,7 @@ def infer(root: "Module") -> None:
         for place in places:
             if place.kind is None and place.below:
                 place.kind = sequences.kind(place)
-            _tell(place)
+            tell(place.module, place.kind, place.quantization)
 
 
 def _alone(place: Place, known: dict[object, str | None]) -> str | None:
@@ -122,14 +123,15 @@ def _learned(places: list[Place]) -> list[Place]:
     return unsure
 
 
-def _tell(place: Place) -> None:
-    held = place.module.__dict__
+def tell(module: "Module", kind: str | None, quantization: Quantization | None) -> None:
+    """Write into a module of which that is asked what was found."""
+    held = module.__dict__
     if held.pop("_inference", None) is None:
         return
-    if place.quantization is not None:
-        held["quantization"] = place.quantization
-    if place.kind is not None:
-        held["kind"], held["inferred"] = place.kind, True
+    if quantization is not None:
+        held["quantization"] = quantization
+    if kind is not None:
+        held["kind"], held["inferred"] = kind, True
 
 
 def _places(root: "Module") -> list[Place]:
@@ -149,7 +151,8 @@ def _places(root: "Module") -> list[Place]:
         if above is not None:
             above.below.append(place)
         if "_modules" in module.__dict__ and not _is_optimizer(module):
-            stack.extend((name, child, place) for name, child in reversed(module._modules.items()) if child is not None)
+            children = reversed(module._modules.items())
+            stack.extend((name, child, place) for name, child in children if not (child is None or is_unbuilt(child)))
     return places
 
 
