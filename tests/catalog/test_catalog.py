@@ -169,7 +169,7 @@ def test_dangers_are_found(tmp_path: Path) -> None:
         (torch.hub.load, [("torch.hub.load", "dangerous")]),
         (Harmful, [("tests.catalog.test_catalog.Harmful", "unknown")]),
     ],
-    ids=str,
+    ids=["a module", "a state", "a path", "a loader", "a stranger"],
 )
 def test_dangers_have_the_grades_of_check(what: Any, dangers: list[tuple[str, str]], tmp_path: Path) -> None:
     torch.save({"w": torch.ones(2), "x": what}, tmp_path / "net.pt")
