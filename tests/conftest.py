@@ -14,5 +14,5 @@ os.environ.setdefault("STATEDICT_CACHE", "0")  # no test keeps headers in the fo
 steady = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("all", steady)
 settings.register_profile("ci", steady, derandomize=True)
-settings.register_profile("fast", steady, max_examples=20)
+settings.register_profile("fast", steady, max_examples=10)
 settings.load_profile("ci" if os.environ.get("CI") else "all")

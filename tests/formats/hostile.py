@@ -5,6 +5,7 @@ Nothing here imports anything but the standard library and statedict, so that a 
 
 import pickle
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 from statedict.errors import FormatError, LimitError, StatedictError
@@ -205,3 +206,11 @@ ERRORS: dict[str, tuple[bytes, type[StatedictError]]] = {
 def wrapped(body: bytes) -> bytes:
     """A whole pickle whose value is a dict that holds what `body` makes."""
     return b"\x80\x04}" + text("value") + body + b"s."
+
+
+def parameters(cases: Mapping[str, tuple[Any, ...]], count: int = 2) -> list[Any]:
+    """The cases for `pytest.mark.parametrize`, the first `count` values of each; deep ones take their time."""
+    import pytest  # here, since a process that watches what is imported takes the cases from this file, too
+
+    slow = {name: [pytest.mark.slow] if name.endswith("too deep") else [] for name in cases}
+    return [pytest.param(*case[:count], id=name, marks=slow[name]) for name, case in cases.items()]

@@ -17,7 +17,7 @@ from statedict.limits import DEFAULT_LIMITS
 from statedict.source import BytesSource, Source
 from tests.formats.asked import REFUSED, asked, changed, changes
 from tests.formats.graphs import account
-from tests.formats.hostile import CALLS, ERRORS, name, text, wrapped
+from tests.formats.hostile import CALLS, ERRORS, name, parameters, text, wrapped
 from tests.formats.stored import saved
 from tests.seed_net import Net
 
@@ -117,7 +117,7 @@ def test_what_torch_saves_is_read_in_c_as_python_reads_it(make: Callable[[], Any
 PICKLE, ARCHIVE = taken_apart(saved(odd_tensors() | {"trained": trained()}, pickle_protocol=2))
 
 
-@pytest.mark.parametrize("body", [body for body, _ in CALLS.values()], ids=CALLS.keys())
+@pytest.mark.parametrize("body", parameters(CALLS, 1))
 def test_a_payload_becomes_what_it_becomes_in_python(body: bytes) -> None:
     found = in_c(wrapped(body), ARCHIVE)
     assert found is None or found == in_python(wrapped(body), ARCHIVE)

@@ -24,7 +24,7 @@ from statedict.limits import DEFAULT_LIMITS, Limits
 from statedict.opaque import Opaque
 from statedict.source import BytesSource
 from tests.formats.contract import assert_told
-from tests.formats.hostile import CALLS, ERRORS, name, text, wrapped
+from tests.formats.hostile import CALLS, ERRORS, name, parameters, text, wrapped
 from tests.formats.stored import index_of
 
 WAS_HERE = Path("/tmp/statedict-was-here")
@@ -40,7 +40,7 @@ def nothing_ran() -> Generator[None, None, None]:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 
-@pytest.mark.parametrize(("body", "expected"), CALLS.values(), ids=CALLS.keys())
+@pytest.mark.parametrize(("body", "expected"), parameters(CALLS))
 def test_a_payload_becomes_a_description(body: bytes, expected: str | None) -> None:
     index = index_of(wrapped(body), "pickle")
     value = index.modules[""].attributes["value"]

@@ -13,6 +13,8 @@ from statedict.terminal.explorer import Explorer
 from tests.commands import run
 from tests.sample_checkpoints import write_all
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

