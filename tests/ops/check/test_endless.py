@@ -20,7 +20,7 @@ from tests.corpus.opcodes import SYSTEM, call, data, name, number, pickled
 from tests.formats.stored import CountingSource
 
 MIB = 1 << 20
-MOST_READ = 80 * MIB
+MOST_READ = 160 * MIB
 """Bytes that are read of a file of a MiB, over and over: by all that look for something, in all members."""
 MOST_MEMORY = 300 * MIB
 

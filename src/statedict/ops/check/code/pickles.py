@@ -83,7 +83,8 @@ def _one(source: Source, where: str, limits: Limits, found: Scanned, certain: bo
             found.operations += 1
             if watcher.arrays:
                 _skip_array(walk, watcher.arrays.pop(), operation, found, limits, most)
-                _as_pickle(Walk(source, operation.end, limits, most=most), walk.position, machine, where, found)
+                if walk.position > operation.end:
+                    _as_pickle(Walk(source, operation.end, limits, most=most), walk.position, machine, where, found)
             if operation.code == STOP:
                 ended = True
                 break
