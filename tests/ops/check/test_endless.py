@@ -121,6 +121,11 @@ def test_what_is_dangerous_is_not_hidden_behind_many_that_are_not(made: bytes) -
     assert check_files(BytesSource(made, "x.pt"), FILE_CHECKS, DEFAULT_LIMITS).grade == "dangerous"
 
 
+def test_pickles_behind_very_many_others_are_told() -> None:
+    found = pickles.scan(BytesSource(pickled(b"N") * 10_000 + pickled(SYSTEM)), "x", DEFAULT_LIMITS)
+    assert [act.reason for act in found.acts] == ["has 10,000 pickles in a row: what follows them is not looked into"]
+
+
 def test_directories_that_lie_within_each_other_are_not_all_read() -> None:
     made = directories()
     archive = zips.read(BytesSource(made), DEFAULT_LIMITS)

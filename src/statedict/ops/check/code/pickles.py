@@ -68,6 +68,9 @@ def scan(
         certain = sure if before == start else begins(source.read_at(before, min(2, source.size - before)))
         if not _one(source, where, limits, found, certain, most):
             break
+    else:
+        reason = f"has {_MOST_PICKLES:,} pickles in a row: what follows them is not looked into"
+        found.acts.append(Act("unknown", where, "", reason, found.end))
     return found
 
 
