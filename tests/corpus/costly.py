@@ -87,11 +87,11 @@ def pickles_in_pickles_side_by_side() -> bytes:
 
 
 def arrays_within(memo: int = 60_000) -> bytes:
-    """A large memo, and then joblib's arrays without bytes, one after another."""
+    """A large memo, and then joblib's arrays of four bytes, one after another."""
     wrapper = name("joblib.numpy_pickle", "NumpyArrayWrapper") + _PUT + b"0" + name("numpy", "dtype") + _PUT + b"0"
-    state = b"}(" + text("shape") + b"K\0\x85" + text("dtype") + b"h\x01" + text("f4") + b"\x85Ru" + _PUT + b"0"
+    state = b"}(" + text("shape") + b"K\1\x85" + text("dtype") + b"h\x01" + text("f4") + b"\x85Ru" + _PUT + b"0"
     fill = b"N\x940" * memo
-    each = b"h\0)\x81h\x02b0"
+    each = b"h\0)\x81h\x02b" + b"0000" + b"0"
     return repeated(b"\x80\x04" + wrapper + state + fill, each, b"N.")
 
 

@@ -178,6 +178,7 @@ HOSTILE: dict[str, tuple[Callable[[Metadata], Any], str]] = {
     "a file in another folder": (lambda m: setattr(place(m), "relative_path", "../x"), "`../x` in another folder"),
     "an absolute path": (lambda m: setattr(place(m), "relative_path", "/etc/passwd"), "another folder"),
     "a file that is not there": (lambda m: setattr(place(m), "relative_path", "__7_0.distcp"), "__7_0.distcp"),
+    "a file called by a dict": (lambda m: setattr(place(m), "relative_path", {"a": 1}), "no file is named"),
     "the folder itself": (lambda m: setattr(place(m), "relative_path", ".."), "missing"),
     "a place beyond the file": (lambda m: setattr(place(m), "offset", 1 << 40), "truncated"),
     "a negative place": (lambda m: setattr(place(m), "offset", -1), "no file is named"),

@@ -83,7 +83,7 @@ class _Reading:
             if isinstance(key, Opaque) and isinstance(place, Opaque):
                 about = key.attributes
                 self._places[_hashable(about.get("fqn")), _hashable(about.get("offset"))] = place.attributes
-        self._files = RankFiles(folder, {place.get("relative_path") for place in self._places.values()})
+        self._files = RankFiles(folder, [place.get("relative_path") for place in self._places.values()])
         for name, offsets in self._places:
             self._files.check(self._extent(name, offsets), self._called(name, "entry"))
 

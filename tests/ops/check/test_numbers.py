@@ -263,6 +263,15 @@ def test_the_worst_come_first_and_levels_choose() -> None:
     assert report.counts == {"error": 1, "warning": 1, "note": 1}
 
 
+def test_elements_that_are_repeated_without_end_are_not_looked_at(tmp_path: Path) -> None:
+    held = {f"w{at}": torch.full((2, 1), math.nan).expand(2, 1 << 24) for at in range(5)}
+    torch.save(held, tmp_path / "net.pt")
+    report = check(tmp_path / "net.pt")
+    assert [each.where for each in report.findings if each.check == "nan"] == ["w0", "w1"]
+    assert list(report.skipped) == ["w2", "w3", "w4"]
+    assert report.skipped["w4"] == "it repeats its elements, 134,217,720 bytes of them, and is not looked at"
+
+
 def test_checks_and_tensors_are_chosen() -> None:
     model = statedict.open({"a": {"weight": torch.zeros(3, 3)}, "b": {"weight": torch.full((3, 3), math.nan)}})
     assert [each.check for each in check(model).findings] == ["nan", "zeros"]

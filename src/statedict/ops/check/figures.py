@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from statedict.structure import Structure
 
 
+_MOST_REPEATED = 1 << 28
+"""Bytes that tensors may have, all together, beyond those that they lie in: elements that they repeat."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What is known of one tensor, and of its numbers."""
@@ -80,7 +84,12 @@ def figures(entries: Sequence[NamedTensor], target: DType | None, **how: Any) ->
     first: dict[int, NamedTensor] = {}
     for entry in entries:
         first.setdefault(id(entry.tensor), entry)
+    room = _MOST_REPEATED
     for entry in first.values():
+        if (repeated := _repeated(entry.info)) > room:
+            skipped[entry.name] = f"it repeats its elements, {repeated:,} bytes of them, and is not looked at"
+            continue
+        room -= repeated
         try:
             jobs.append(_job(entry, target))
             known.append(entry)
@@ -88,6 +97,11 @@ def figures(entries: Sequence[NamedTensor], target: DType | None, **how: Any) ->
             skipped[entry.name] = str(error)
     found = engine.run(jobs, **how)
     return [_figures(entry, values) for entry, values in zip(known, found, strict=True)], skipped
+
+
+def _repeated(info: TensorInfo) -> int:
+    """The bytes that a tensor has beyond those that it lies in."""
+    return 0 if info.extent is None else max(0, info.nbytes - info.extent.size)
 
 
 def _job(entry: NamedTensor, target: DType | None) -> engine.Job[Any]:

@@ -71,7 +71,10 @@ class Walk:
 
     def skip_to(self, position: int) -> None:
         """Go on at another byte, behind what the pickle's own loader reads by itself."""
-        self._base, self._data, self._place = position, b"", 0
+        if 0 <= position - self._base <= len(self._data):
+            self._place = position - self._base
+        else:
+            self._base, self._data, self._place, self._piece = position, b"", 0, _FIRST_PIECE
 
     def __iter__(self) -> Iterator[Operation]:
         """Yield each operation. Raises BrokenPickleError where there is none, LimitError where there are too many."""

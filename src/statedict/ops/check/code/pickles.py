@@ -68,6 +68,9 @@ def scan(
         certain = sure if before == start else begins(source.read_at(before, min(2, source.size - before)))
         if not _one(source, where, limits, found, certain, most):
             break
+    else:
+        reason = f"has {_MOST_PICKLES:,} pickles in a row: what follows them is not looked into"
+        found.acts.append(Act("unknown", where, "", reason, found.end))
     return found
 
 
@@ -83,7 +86,8 @@ def _one(source: Source, where: str, limits: Limits, found: Scanned, certain: bo
             found.operations += 1
             if watcher.arrays:
                 _skip_array(walk, watcher.arrays.pop(), operation, found, limits, most)
-                _as_pickle(Walk(source, operation.end, limits, most=most), walk.position, machine, where, found)
+                if walk.position > operation.end:
+                    _as_pickle(Walk(source, operation.end, limits, most=most), walk.position, machine, where, found)
             if operation.code == STOP:
                 ended = True
                 break
