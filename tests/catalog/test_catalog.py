@@ -128,7 +128,9 @@ def test_what_cannot_be_read_is_kept_with_its_error(tmp_path: Path) -> None:
     (tmp_path / "models" / "broken.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     ran = run("catalog", "add", str(tmp_path / "models"), "--db", str(tmp_path / "zoo.duckdb"))
 
-    assert ran.out == f"{tmp_path}/zoo.duckdb: 11 checkpoints added (1 of them unreadable), 0 unchanged, 0 removed\n"
+    first, last = ran.out.splitlines()
+    assert first.startswith(f"unreadable: {tmp_path}/models/broken.safetensors: expected ")
+    assert last == f"{tmp_path}/zoo.duckdb: 11 checkpoints added (1 of them unreadable), 0 unchanged, 0 removed"
     asked = run(
         "catalog",
         "sql",

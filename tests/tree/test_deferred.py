@@ -1,10 +1,14 @@
 import pickle
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Event
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 import statedict as sd
+from statedict.tree.infer.tree import infer
 
 TABLES = {name for name in vars(nn.Module()) if name in {"_buffers", "_modules", "_non_persistent_buffers_set"}}
 
@@ -39,3 +43,22 @@ def test_a_module_without_tables_is_copied_whole() -> None:
     again.register_buffer("mean", None)
     assert list(again._buffers) == ["mean"]
     assert list(again.children()) == []
+
+
+def test_a_thread_that_asks_while_kinds_are_told_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = Event(), Event()
+
+    def slowly(root: sd.Module) -> None:
+        begun.set()
+        assert ended.wait(30)
+        infer(root)
+
+    monkeypatch.setattr("statedict.tree.infer.tree.infer", slowly)
+    layer = sd.open({"a.weight": torch.zeros(4, 4), "a.bias": torch.zeros(4)}).get_submodule("a")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(lambda: layer.kind)
+        assert begun.wait(30)
+        second = pool.submit(lambda: layer.kind)
+        wait([second], timeout=0.05)
+        ended.set()
+        assert first.result() == second.result() == "Linear"

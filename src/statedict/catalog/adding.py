@@ -24,6 +24,9 @@ _WAITING = 2
 _WORKERS = 32
 """Of an executor that does not tell."""
 
+_TOLD = 5
+"""Errors of which `Added` has the text."""
+
 Progress = Callable[[int, int], None]
 """Told how many checkpoints have been put in, of how many."""
 
@@ -38,6 +41,8 @@ class Added:
     removed: int
     """Checkpoints that were in and are not there any more."""
     unreadable: int
+    errors: tuple[str, ...] = ()
+    """What is wrong with the first few of these, a line each."""
 
 
 def add(
@@ -61,15 +66,18 @@ def add(
     gone = [path for path in known if path not in names and any(_is_under(path, root) for root in roots)]
     removed = catalog.forget(gone)
     unreadable = done = 0
+    errors: list[str] = []
     for batch, described in _described(new, prints, executor):
         catalog.add(batch, described)
-        unreadable += sum(row[-1] is not None for row in described.checkpoints)
+        failed = [row[-1] for row in described.checkpoints if row[-1] is not None]
+        unreadable += len(failed)
+        errors += failed[: _TOLD - len(errors)]
         done += len(batch)
         if progress is not None:
             progress(done, len(new))
     if prints and (new or removed):
         relate(catalog)
-    return Added(len(new), len(found) - len(new), removed, unreadable)
+    return Added(len(new), len(found) - len(new), removed, unreadable, tuple(errors))
 
 
 def _name(place: Place) -> str:

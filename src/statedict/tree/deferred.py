@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from statedict.tree.module import Module
 
-_BUILDING = threading.RLock()
+BUILDING = threading.RLock()
+"""Held by the thread that makes what is there only when it is asked for."""
 
 
 class Unread(NamedTuple):
@@ -68,7 +69,7 @@ class Unbuilt:
     __slots__ = ()
 
     def __getattribute__(self, name: str) -> Any:
-        with _BUILDING:
+        with BUILDING:
             if is_unbuilt(self):  # else another thread was first
                 made = object.__getattribute__(self, "_recipe").build()
                 object.__setattr__(self, "__dict__", made.__dict__)
@@ -83,5 +84,5 @@ def is_unbuilt(module: object) -> bool:
 
 def recipe_of(module: object) -> Recipe | None:
     """How it is built, if it is not yet. To ask is no touch."""
-    with _BUILDING:
+    with BUILDING:
         return object.__getattribute__(module, "_recipe") if is_unbuilt(module) else None

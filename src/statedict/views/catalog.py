@@ -14,11 +14,15 @@ _LONGEST = 60
 
 
 def added_lines(found: Added, path: str) -> list[Line]:
-    """What was put in, in one line."""
+    """What was put in, in one line; and what is wrong with the first few that cannot be read."""
     unreadable = f" ({found.unreadable:,} of them unreadable)" if found.unreadable else ""
     added = f"{counted(found.added, 'checkpoint')} added{unreadable}"
     said = f"{added}, {found.unchanged:,} unchanged, {found.removed:,} removed"
-    return [[(f"{escaped(path)}: ", "bold"), (said, "")]]
+    lines: list[Line] = [[("unreadable: ", "number"), (escaped(each), "")] for each in found.errors]
+    if found.unreadable > len(found.errors):
+        asked = "`statedict catalog sql 'SELECT path, error FROM checkpoints WHERE error IS NOT NULL'`"
+        lines.append([(f"and {found.unreadable - len(found.errors):,} more: {asked}", "dim")])
+    return [*lines, [(f"{escaped(path)}: ", "bold"), (said, "")]]
 
 
 def duplicates_lines(found: Duplicates, width: int | None) -> list[Line]:
