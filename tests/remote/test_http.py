@@ -1,6 +1,7 @@
 """Checkpoints on web servers: what is asked for, and what becomes of servers that are busy, broken or changing."""
 
 import os
+import socket
 from collections.abc import Generator
 from pathlib import Path
 
@@ -316,3 +317,19 @@ def test_a_huge_model_costs_its_headers(web: WebServer) -> None:
             headers += int.from_bytes(file.read(8), "little")
     assert 16 <= len(web.requests) <= 33
     assert web.asked() < headers + 16 * (1 << 15)
+
+
+@pytest.mark.parametrize(("error", "asked"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 6)])
+def test_a_host_that_does_not_exist_is_not_asked_for_again(
+    error: int, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+
+    def unknown(host: str, *_: object, **__: object) -> None:
+        tried.append(host)
+        raise socket.gaierror(error, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ReadError, match=r"nosuchhost\.invalid"):
+        sd.open("https://nosuchhost.invalid/net.safetensors")
+    assert len(tried) == asked

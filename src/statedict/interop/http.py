@@ -1,6 +1,7 @@
 """Files of web servers, by ranges (RFC 9110, 14): every answer tells its version, which is held against ours."""
 
 import re
+import socket
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -80,6 +81,10 @@ async def _ask(fs: Any, url: str, start: int, end: int, version: Version | None)
             if more:
                 async for chunk in response.content.iter_chunked(_CHUNK):
                     data += chunk
+    except aiohttp.ClientConnectorDNSError as error:
+        if version is None and error.os_error.errno == socket.EAI_NONAME:
+            raise ReadError(f"{shown_url(url)}: cannot be opened: there is no host `{error.host}`") from None
+        raise Passing(without_secrets(str(error), url)) from None
     except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
         raise Passing(without_secrets(str(error) or type(error).__name__, url), bytes(data[: end - start])) from None
     return _Answer(found, bytes(data[: end - start]))
