@@ -28,7 +28,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "loading": ("--markdown",),
 }
 """Each benchmark, in the order of the page, with what its program is told so that it prints Markdown."""
-BY_HAND = ("cluster", "diff_tools", "exploring", "tools", "trust", "zoo")
+BY_HAND = ("cluster", "diff_tools", "exploring", "huge", "tools", "trust", "zoo")
 """Those that need what is not here, other tools, a browser or a cluster, or are told how much to make."""
 _MEASURED = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -32,7 +32,7 @@ class Hub:
     def environment(self) -> dict[str, str]:
         """What lets huggingface_hub ask this hub, and nothing else."""
         cache = str(self.folder / "cache")
-        return {"HF_ENDPOINT": f"http://127.0.0.1:{self.port}", "HF_HOME": cache, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        return {"HF_ENDPOINT": f"http://127.0.0.1:{self.port}", "HF_HOME": cache, "HF_HUB_OFFLINE": "0"}
 
 
 class _Handler(BaseHTTPRequestHandler):

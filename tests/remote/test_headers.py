@@ -107,9 +107,9 @@ def test_a_time_that_is_too_fresh_to_tell_versions_is_not_believed(web: WebServe
     assert not kept.exists()
 
 
-@pytest.mark.parametrize("tag", ["", 'W/"weak"', formatdate(usegmt=True)])
-def test_what_does_not_tell_a_version_keeps_nothing(tmp_path: Path, tag: str) -> None:
-    made = Headers(tmp_path)
+@pytest.mark.parametrize("tag", ["", 'W/"weak"', None], ids=["none", "weak", "just now"])
+def test_what_does_not_tell_a_version_keeps_nothing(tmp_path: Path, tag: str | None) -> None:
+    made, tag = Headers(tmp_path), formatdate(usegmt=True) if tag is None else tag
     made.keep_found(URL, Found(Version(1000, tag), b"head"))
     made.keep_page(URL, Version(1000, tag), 0, b"page")
 

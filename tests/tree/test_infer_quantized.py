@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import statedict as sd
-from statedict.tree.infer import Quantization
+from statedict.tree.infer.quantization import Quantization
 from statedict.tree.module import Module
 from tests.shapes import Shape, model
 

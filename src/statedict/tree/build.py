@@ -14,7 +14,7 @@ from statedict.opaque import Opaque
 from statedict.tree import layers
 from statedict.tree.containers import ModuleDict, ModuleList, Sequential
 from statedict.tree.deferred import Recipe, Unread
-from statedict.tree.infer import Inference, Quantization, infer, tell
+from statedict.tree.infer import Inference, tell
 from statedict.tree.module import Module
 from statedict.tree.nested import DictModule, ListModule
 from statedict.tree.parameters import ParameterDict, ParameterList
@@ -192,7 +192,7 @@ class _Repeats:
         self._columns = columns
         self._modules = modules
         self._built: list[range] = []
-        self._kinds: dict[str, tuple[str | None, Quantization | None]] | None = None
+        self._kinds: dict[str, tuple[str | None, Any]] | None = None
 
     def fill(self, building: _Building) -> None:
         """Put all tensors into the tree: into modules, or into blocks that are not built."""
@@ -226,9 +226,11 @@ class _Repeats:
             inference.heads = building.heads
             return building.finished(ordered=False)
 
-    def kinds(self) -> dict[str, tuple[str | None, Quantization | None]]:
+    def kinds(self) -> dict[str, tuple[str | None, Any]]:
         """What is inferred of what was built at first, by its heads, whatever became of it since."""
         if self._kinds is None:
+            from statedict.tree.infer.tree import infer
+
             building = _Building()
             for path, info in self._modules.items():
                 building.module(path, info)

@@ -10,15 +10,16 @@ from statedict import collector
 from statedict.displaying import Displayed
 from statedict.extras import needed
 from statedict.index import EMPTY
-from statedict.tree import finding, infer, layers, loading, printing, registering, walking
+from statedict.tree import finding, layers, loading, printing, registering, walking
 from statedict.tree.combining import ModuleOperators
 from statedict.tree.deferred import Deferred, Table, Unread
-from statedict.tree.infer import Quantization
 from statedict.tree.registering import type_name
 from statedict.tree.tensor import Buffer, Parameter, Tensor, is_tensor_like
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from statedict.tree.infer.quantization import Quantization
 
 _EXTRA_STATE = "_extra_state"
 
@@ -33,7 +34,7 @@ class Module(ModuleOperators, Displayed):
     kind: str | None = cast("Any", Deferred(None))
     """The name of its class ("Conv2d"), where the checkpoint or, once it is asked for, names and shapes tell."""
     inferred: bool = cast("Any", Deferred(default=False))
-    quantization: Quantization | None = cast("Any", Deferred(None))
+    quantization: "Quantization | None" = cast("Any", Deferred(None))
     """How its weight is stored in fewer bits, where that can be told."""
     class_name: str | None = None
     """The full name of its class ("torch.nn.modules.conv.Conv2d")."""
@@ -66,7 +67,9 @@ class Module(ModuleOperators, Displayed):
     @property
     def inferred_attributes(self) -> dict[str, Any]:
         """What shapes tell of a layer whose kind was `inferred`: `in_channels`, `bias` as None where it has none."""
-        return infer.inferred_attributes(self) if self.inferred else {}
+        from statedict.tree.infer.layout import inferred_attributes
+
+        return inferred_attributes(self) if self.inferred else {}
 
     # Calling
 

@@ -5,7 +5,7 @@
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING
 
-from statedict.tree import infer, layers
+from statedict.tree import layers
 
 if TYPE_CHECKING:
     from statedict.tree.module import Module
@@ -30,7 +30,9 @@ def kind(module: "Module") -> str:
 def extra_repr(module: "Module") -> str:
     """What `print` shows of a module's own attributes, or of those that were inferred."""
     if module.inferred:
-        return infer.inferred_repr(module)
+        from statedict.tree.infer.layout import inferred_repr
+
+        return inferred_repr(module)
     layer = _layer(module)
     children = {name: _layer(child) for name, child in module._modules.items() if child is not None}
     return layers.extra_repr(layer.class_name, layer.attributes, layer.tensors, children)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from statedict import collector
 from statedict.index import EMPTY
-from statedict.tree.deferred import BUILDING, is_unbuilt
-from statedict.tree.infer import sequences
+from statedict.tree.deferred import is_unbuilt
+from statedict.tree.infer import sequences, tell
 from statedict.tree.infer.kinds import UNSURE, alone, among, as_around
 from statedict.tree.infer.places import (
     CONV1,
@@ -49,24 +49,6 @@ _COMPANIONS = frozenset(
 _Held = tuple[dict[str, Shape], Quantization | None]
 _Known = dict[tuple[object, ...], _Held]
 _NOTHING: _Held = ({}, None)
-
-
-class Inference:
-    """The kinds of the modules below a root, found when the first of them is asked for."""
-
-    def __init__(self) -> None:
-        self.root: Module | None = None
-        """The root, as soon as the tree is whole."""
-
-    def __call__(self) -> None:
-        """Tell every module of the tree of which no file tells it what kind it is; nothing the second time.
-
-        Another thread that asks meanwhile waits.
-        """
-        with BUILDING:
-            root, self.root = self.root, None
-            if root is not None:
-                infer(root)
 
 
 def infer(root: "Module") -> None:
@@ -125,18 +107,6 @@ def _learned(places: list[Place]) -> list[Place]:
             above.evidence |= found
             above = above.above
     return unsure
-
-
-def tell(module: "Module", kind: str | None, quantization: Quantization | None) -> None:
-    """Write into a module of which that is asked what was found."""
-    held = module.__dict__
-    if "_inference" not in held:
-        return
-    if quantization is not None:
-        held["quantization"] = quantization
-    if kind is not None:
-        held["kind"], held["inferred"] = kind, True
-    del held["_inference"]  # at last: until then another thread waits for what is told
 
 
 def _places(root: "Module") -> list[Place]:
