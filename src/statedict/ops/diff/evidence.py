@@ -4,33 +4,32 @@ Each stretch is looked at by itself: a few of its elements tell what may be the 
 all of them. What holds for a tensor is what holds for each of its stretches.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from statedict.difference import Difference
 from statedict.dtypes import DTYPES, DType
 from statedict.expressions.rounding import convert
+from statedict.ops.diff.glance import (
+    FEW_IN_ALL,
+    FEW_IN_GROUP,
+    FEWER,
+    GROUPS,
+    LOOKED_AT,
+    MANTISSAS,
+    NARROWER,
+    SIGNIFICANT,
+    may_be_scaled,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_LOOKED_AT = 512
-"""Elements of a stretch that tell what may be the case."""
 _GLANCED_AT = 8
 """Elements by which most scales are refuted, in less time than numpy takes to be called."""
 _LEAST_PROVED = 32
 """Elements by which a scale is proved, at least: fewer could have one by chance."""
-_NARROWER = ("float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
-_MANTISSAS = {"float64": (52, -1074), "float32": (23, -149), "float16": (10, -24), "bfloat16": (7, -133)}
-"""Bits of the mantissa behind the point, and the exponent of the least number, by element type."""
-_SIGNIFICANT = {"float32": 23, "float16": 10, "bfloat16": 7, "float8_e4m3fn": 3, "float8_e5m2": 2}
-_GROUPS = (32, 64, 128)
-_FEW_IN_GROUP = 16
-_FEW_IN_ALL = 256
-_FEWER = 1.3
-"""How many times as many values the first has, at least, in the elements that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Evidence:
             _sum(self.flipped, other.flipped),
             self.zeros + other.zeros,
             scale,
-            levels if levels is not None and len(levels) <= _FEW_IN_ALL else None,
+            levels if levels is not None and len(levels) <= FEW_IN_ALL else None,
             self.groups & other.groups,
         )
 
@@ -103,12 +102,12 @@ def evidence(first: DType, a: "NDArray[Any]", second: DType, b: "NDArray[Any]", 
     """What a stretch proves whose difference is known."""
     if difference.same_bits:
         return _untouched(b)
-    if first.name not in _MANTISSAS or (second.name not in _MANTISSAS and second.name not in _NARROWER):
+    if first.name not in MANTISSAS or (second.name not in MANTISSAS and second.name not in NARROWER):
         return Evidence()
     found = Evidence(rounded=_rounded(first, a, second, b))
     if first is second:
         found = _with_masks(found, a, b)
-    if second.name in _MANTISSAS:
+    if second.name in MANTISSAS:
         found = replace(found, scale=_scale(a, second, b))
         explained = found.rounded or found.zeroed is not None or found.flipped is not None
         found = found if explained else _with_levels(found, a, b)
@@ -138,11 +137,11 @@ def _magnitudes(values: "NDArray[Any]") -> "NDArray[Any]":
 
 def _rounded(first: DType, a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> frozenset[str]:
     """The narrower types that take the first to the second."""
-    candidates = _NARROWER if first is second else (second.name,)
+    candidates = NARROWER if first is second else (second.name,)
     holding: list[str] = []
-    for target in (DTYPES[name] for name in candidates if name in _NARROWER):
-        if target.bits < first.bits and _fits(b[:_LOOKED_AT], second, target):
-            few = _is_rounding(a[:_LOOKED_AT], target, second, b[:_LOOKED_AT])
+    for target in (DTYPES[name] for name in candidates if name in NARROWER):
+        if target.bits < first.bits and _fits(b[:LOOKED_AT], second, target):
+            few = _is_rounding(a[:LOOKED_AT], target, second, b[:LOOKED_AT])
             holding += [target.name] if few and _is_rounding(a, target, second, b) else []
     return frozenset(holding)
 
@@ -153,7 +152,7 @@ def _fits(values: "NDArray[Any]", dtype: DType, target: DType) -> bool:
 
     if dtype is target:
         return True
-    spare = _MANTISSAS[dtype.name][0] - _SIGNIFICANT[target.name]
+    spare = MANTISSAS[dtype.name][0] - SIGNIFICANT[target.name]
     return spare > 0 and int(np.bitwise_or.reduce(_bits(values))) & ((1 << spare) - 1) == 0
 
 
@@ -173,7 +172,7 @@ def _with_masks(found: Evidence, a: "NDArray[Any]", b: "NDArray[Any]") -> Eviden
     """With how many elements became zero, or changed their sign, where nothing else happened."""
     import numpy as np
 
-    may_be_zeroed, may_be_flipped = _may_be(a[:_LOOKED_AT], b[:_LOOKED_AT])
+    may_be_zeroed, may_be_flipped = _may_be(a[:LOOKED_AT], b[:LOOKED_AT])
     if not (may_be_zeroed or may_be_flipped):
         return found
     apart, rest = _bits(a) ^ _bits(b), _magnitudes(b)
@@ -197,21 +196,12 @@ def _may_be(a: "NDArray[Any]", b: "NDArray[Any]") -> tuple[bool, bool]:
 
 def _scale(a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> Scale | None:
     """The factors that turn each element into the other, which was rounded; None where there is none."""
-    if not _may_be_scaled(a[:_GLANCED_AT], second, b[:_GLANCED_AT]):
+    if not may_be_scaled(second, *(each[:_GLANCED_AT].astype("f8").tolist() for each in (a, b))):
         return None
-    few = _factors(a[:_LOOKED_AT], second, b[:_LOOKED_AT])
-    if few is None or len(a) <= _LOOKED_AT:
+    few = _factors(a[:LOOKED_AT], second, b[:LOOKED_AT])
+    if few is None or len(a) <= LOOKED_AT:
         return few
     return _factors(a, second, b)
-
-
-def _may_be_scaled(a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> bool:
-    """Whether the quotients of a few elements lie as near to each other as those of rounded numbers."""
-    mantissa, least = _MANTISSAS[second.name]
-    normal = 2.0 ** (least + mantissa + 1)
-    pairs = zip(a.astype("f8").tolist(), b.astype("f8").tolist(), strict=True)
-    factors = [y / x for x, y in pairs if abs(x) >= normal and normal <= abs(y) < math.inf]
-    return not factors or not max(factors) - min(factors) > 2.0 ** (1 - mantissa) * max(abs(each) for each in factors)
 
 
 def _factors(a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> Scale | None:
@@ -225,7 +215,7 @@ def _factors(a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> Scale | Non
         x, y = x[there], y[there]
         if not len(x):
             return Scale(-np.inf, np.inf, 0)
-        mantissa, least = _MANTISSAS[second.name]
+        mantissa, least = MANTISSAS[second.name]
         half = np.ldexp(0.5, np.maximum(np.frexp(y)[1] - 1 - mantissa, least))
         half[y == 0] = np.ldexp(0.5, least)
         edges = (y - half) / x, (y + half) / x
@@ -240,14 +230,14 @@ def _with_levels(found: Evidence, a: "NDArray[Any]", b: "NDArray[Any]") -> Evide
     """With all values of the second, or of each of its groups, where these are much fewer than the first's."""
     import numpy as np
 
-    before, after = patterns(a[:_LOOKED_AT]), patterns(b[:_LOOKED_AT])
+    before, after = patterns(a[:LOOKED_AT]), patterns(b[:LOOKED_AT])
     few, many = (set(each.tolist()) for each in (after, before))
     levels: frozenset[float] | None = None
     groups: list[int] = []
-    if len(few) <= _FEW_IN_ALL and _FEWER * len(few) < len(many):
+    if len(few) <= FEW_IN_ALL and FEWER * len(few) < len(many):
         few, many = np.unique(patterns(b)), np.unique(patterns(a))
-        levels = frozenset(few.tolist()) if len(few) <= _FEW_IN_ALL and 2 * len(few) < len(many) else None
-    for size in _GROUPS:
+        levels = frozenset(few.tolist()) if len(few) <= FEW_IN_ALL and 2 * len(few) < len(many) else None
+    for size in GROUPS:
         if len(b) % size == 0 and _in_groups(before, after, size):
             groups += [size] if _in_groups(patterns(a), patterns(b), size) else []
     return replace(found, levels=levels, groups=frozenset(groups))
@@ -255,12 +245,12 @@ def _with_levels(found: Evidence, a: "NDArray[Any]", b: "NDArray[Any]") -> Evide
 
 def _in_groups(before: "NDArray[Any]", after: "NDArray[Any]", size: int) -> bool:
     """Whether each group of the second has few values, and the first's many more on the whole."""
-    if len(set(after[:size].tolist())) > _FEW_IN_GROUP:
+    if len(set(after[:size].tolist())) > FEW_IN_GROUP:
         return False
     few = distinct(after.reshape(-1, size))
-    if int(few.max()) > _FEW_IN_GROUP:
+    if int(few.max()) > FEW_IN_GROUP:
         return False
-    return _FEWER * float(few.mean()) < float(distinct(before.reshape(-1, size)).mean())
+    return FEWER * float(few.mean()) < float(distinct(before.reshape(-1, size)).mean())
 
 
 def patterns(values: "NDArray[Any]") -> "NDArray[Any]":

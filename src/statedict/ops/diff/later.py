@@ -81,12 +81,12 @@ def _stretches(both: Matrices) -> "Iterator[tuple[int, NDArray[Any], NDArray[Any
 
 def _permuted(both: Matrices, difference: Difference) -> Kind | None:
     """Whether the second holds the first's rows in another order, or its columns."""
-    import numpy as np
-
     if both.before.dtype is not both.after.dtype or not math.isclose(
         difference.before, difference.after, rel_tol=_SAME_SUMS
     ):
         return None
+    import numpy as np  # not before there is something to look for
+
     weights = [_odd_numbers(count, seed) for seed, count in enumerate((both.columns, both.rows))]
     rows: list[list[Any]] = [[], []]
     columns = np.zeros((2, both.columns), "u8")
@@ -117,12 +117,12 @@ def _odd_numbers(count: int, seed: int) -> "NDArray[np.uint64]":
 
 def _of_low_rank(both: Matrices, difference: Difference) -> Kind | None:
     """Whether the difference of both is the product of two thin matrices, but for little."""
-    import numpy as np
-
     side = min(both.rows, both.columns)
     spike = difference.largest**2 >= _MOST_IN_ONE * difference.squares
     if side < 8 or difference.relative >= 1 or spike:
         return None
+    import numpy as np
+
     corner = _corner(both)
     squares = np.linalg.eigvalsh(corner @ corner.T)[::-1]  # quicker than singular values, and near enough
     rank = _suspected(np.sqrt(np.maximum(squares, 0)), side)

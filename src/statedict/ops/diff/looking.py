@@ -10,6 +10,7 @@ from statedict import accelerator
 from statedict.accelerator import BLOCK, CODES
 from statedict.difference import Difference, of_figures
 from statedict.dtypes import DType
+from statedict.ops.diff.glance import LOOKED_AT, may_be_of_a_kind
 from statedict.source import FileSource
 from statedict.units import Direct, Reader, Stretch
 
@@ -58,6 +59,7 @@ class Looking(Direct):
     def __init__(self, tolerance: Tolerance, *, kinds: bool) -> None:
         self._tolerance = tolerance
         self._kinds = kinds
+        self._glancing: _Glancing | None = _Glancing(self) if kinds and not tolerance.is_given else None
 
     def __call__(self, first: DType, a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> Look:
         from statedict.comparison import beyond, compare
@@ -74,7 +76,14 @@ class Looking(Direct):
         return Look(found, proved)
 
     def reader(self) -> Reader | None:
-        return None if self._kinds or self._tolerance.is_given else _LOOKS
+        if self._tolerance.is_given:
+            return None
+        return self._glancing if self._kinds else _LOOKS
+
+    def glanced(self, *, possible: bool) -> None:
+        """Take note of whether the first elements leave any kind possible: then numpy proves it, or refutes it."""
+        self._glancing = None
+        self._kinds = possible
 
 
 class _Looks(Reader):
@@ -95,6 +104,23 @@ class _Looks(Reader):
 
 
 _LOOKS = _Looks()
+
+
+class _Glancing(_Looks):
+    """The same, once the first elements have refuted every kind of change; else it leaves them to the kernel."""
+
+    def __init__(self, looking: Looking) -> None:
+        self._looking = looking
+
+    def of_files(self, files: Sequence[FileSource], stretches: Sequence[Stretch]) -> list[Look] | None:
+        dtype, offset, numel, other, beside = stretches[0]
+        size = dtype.nbytes(min(numel, LOOKED_AT))
+        possible = True
+        if dtype is other:
+            a, b = (file.read_at(at, size) for file, at in zip(files, (offset, beside), strict=True))
+            possible = may_be_of_a_kind(dtype, numel, a, b)
+        self._looking.glanced(possible=possible)
+        return None if possible else super().of_files(files, stretches)
 
 
 class _Room(threading.local):
