@@ -1,6 +1,5 @@
 """`Rows`: a matrix of any size, of which some rows are in memory at a time; and random directions to look along."""
 
-import hashlib
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,6 +76,8 @@ class Rows(NamedTuple):
 
 def directions(key: str, columns: int, width: int) -> "NDArray[Any]":
     """Random directions that a key tells, as columns: normally distributed numbers."""
+    import hashlib
+
     import numpy as np
 
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")

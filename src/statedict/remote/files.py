@@ -9,7 +9,6 @@ from itertools import repeat
 from typing import Any
 
 from statedict.errors import FormatError, ReadError
-from statedict.remote.headers import headers
 from statedict.remote.pages import AHEAD, Pages
 from statedict.remote.patience import PATIENCE, given_up
 from statedict.remote.stores import Changed, Missing, NoRanges, Passing, Store, Version
@@ -104,6 +103,8 @@ class RemoteSource(Source):
 
     def _page(self, start: int, end: int) -> bytes:
         """Bytes of the header: as they were kept on this machine, or fetched and kept."""
+        from statedict.remote.headers import headers
+
         kept = headers().page(self.url, self.version, start, end)
         if kept is None:
             kept = self._fetch(start, end) if end - start <= PART else super().read_at(start, end - start)
@@ -223,6 +224,8 @@ class RemoteFolder(Folder):
 
 def opened(url: str, store: Store) -> RemoteSource:
     """The file at a URL. Raises ReadError where there is none, or IsADirectoryError where it is a folder."""
+    from statedict.remote.headers import headers  # which no file of this machine needs
+
     kept = headers().found(url)
     try:
         found = PATIENCE.until_done(lambda: store.open(url, AHEAD if kept is None else 1), shown_url(url))
