@@ -18,8 +18,8 @@ from statedict.extras import needed
 
 R = TypeVar("R")
 
-_MOST = 1 << 29
-"""Bytes of a unit: what scheduler, worker and client do for one takes 4 ms of processor time, reading these 50."""
+_MOST = 1 << 30
+"""Bytes of a unit: what scheduler, worker and client do for one takes 4 ms of processor time, reading these 100."""
 _LEAST = 1 << 25
 _TURNS = 4
 """Units for each worker at least, where they are no smaller for it: the last to be done keeps few waiting."""
