@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "moments",
         "kernels",
+        "pair_kernels",
         "units",
         "engine",
         "summarizing",
@@ -37,7 +38,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "structure",
         "alike",
         "difference",
-        "comparison",
         "ops",
     ),
     (
@@ -83,7 +83,7 @@ AT_IMPORT = {
         "distribution",
         "structure",
         "alike",
-        "comparison",
+        "pair_kernels",
     ),  # never loaded before there is data to work on
 }
 """Third-party libraries that the room may import as it is imported itself; any other is imported where it is used."""

@@ -46,7 +46,7 @@ typedef struct {
 
 typedef struct { double sum[LANES], absolute[LANES], squares[LANES]; } Lanes;
 
-/* What lies between two blocks, or several, as `comparison._RECORD` lays it out; and its sums, lane by lane. */
+/* What lies between two blocks, or several, as `pair_kernels._RECORD` lays it out; and its sums, lane by lane. */
 typedef struct {
     int64_t count, same, changed, finite, nans, infinities, mended;
     double largest, absolute, squares, before, after;

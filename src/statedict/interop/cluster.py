@@ -124,20 +124,23 @@ class _Awaited(Future[R]):
 
     def result(self, timeout: float | None = None) -> R:
         with self._cluster.told():
-            while not self._is_done():
+            while (arrived := self._arrived()) is None:
                 self._cluster.require_workers()
                 # A task that waits for a worker that died with all others waits for ever (dask.distributed 2026.8).
                 if self._worker is not None and not self._cluster.is_there(self._worker):
                     self.cancel()
                     self._worker, self._remote = None, self._cluster.started(self._task, None)
-            found: R = self._remote.result()
         self._remote.release()
-        return found
+        return arrived[0]
 
-    def _is_done(self) -> bool:
-        with contextlib.suppress(TimeoutError):
-            self._remote.exception(timeout=_PATIENCE)
-        return bool(self._remote.done())
+    def _arrived(self) -> tuple[R] | None:
+        """What the task returned, if it comes in time. That it is done is not enough: its worker may die with it."""
+        try:
+            return (self._remote.result(timeout=_PATIENCE),)
+        except TimeoutError:
+            if self._remote.status == "error":  # the task's own
+                raise
+            return None
 
     def cancel(self) -> bool:
         with contextlib.suppress(Exception):

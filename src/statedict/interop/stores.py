@@ -10,8 +10,8 @@ from typing import Any
 
 from statedict.errors import MissingExtraError, ReadError
 from statedict.extras import needed
-from statedict.remote.stores import Changed, Found, Missing, Passing, Store, Version
-from statedict.remote.urls import scheme, shown_url, without_secrets
+from statedict.remote.stores import Changed, Found, Missing, Passing, Version
+from statedict.remote.urls import shown_url, without_secrets
 
 _TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "blob_id", "checksum", "mtime", "LastModified")
 _TIMES = ("last_modified", "updated", "modified", "created")
@@ -21,26 +21,8 @@ _REFUSED, _ABSENT = (401, 403), (404, 410)
 _DENIED = "is refused: the credentials that the environment gives do not allow it, or there are none"
 
 
-def store_of(url: str) -> Store:
-    """The store of a URL. What it is asked raises MissingExtraError where the library for it is not installed."""
-    return _store(scheme(url))
-
-
-@cache
-def _store(protocol: str) -> Store:
-    if protocol in ("http", "https"):
-        from statedict.interop.http import HttpStore
-
-        return HttpStore()
-    if protocol in ("s3", "s3a"):
-        from statedict.interop.s3 import S3Store
-
-        return S3Store()
-    return HubStore() if protocol == "hf" else PlainStore()
-
-
 def file_system(url: str, **options: Any) -> tuple[Any, str]:
-    """Fsspec's file system for a URL, and what it calls the file there. Raises as `store_of` does."""
+    """Fsspec's file system for a URL, and what it calls the file there. Raises MissingExtraError."""
     fsspec = needed("fsspec", "remote", f"{shown_url(url)}: lies elsewhere, where fsspec reads")
     try:
         found: tuple[Any, str] = fsspec.core.url_to_fs(url, **options)

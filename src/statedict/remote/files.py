@@ -249,13 +249,13 @@ def no_ranges(url: str) -> ReadError:
 
 
 def _unpickled(url: str, version: Version) -> RemoteSource:
-    from statedict.interop.stores import store_of
+    from statedict.interop.protocols import store_of
 
     return RemoteSource(url, store_of(url), version)
 
 
 def _unpickled_folder(url: str) -> RemoteFolder:
-    from statedict.interop.stores import store_of
+    from statedict.interop.protocols import store_of
 
     return RemoteFolder(url, store_of(url))
 

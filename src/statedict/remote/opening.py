@@ -17,7 +17,7 @@ def remote_source(url: str) -> Source:
 
     What begins with `simplecache::` is fetched whole, into a file that is gone when this process is.
     """
-    from statedict.interop.stores import store_of
+    from statedict.interop.protocols import store_of
 
     if url.lower().startswith(DOWNLOADED):
         return _downloaded(url[len(DOWNLOADED) :])
@@ -34,7 +34,7 @@ def remote_source(url: str) -> Source:
 
 
 def _downloaded(url: str) -> FileSource:
-    from statedict.interop.stores import store_of
+    from statedict.interop.protocols import store_of
 
     store, name = store_of(url), shown_url(url)
     descriptor, path = tempfile.mkstemp(suffix=Path(name).suffix, prefix="statedict-")

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from statedict.comparison import compare
 from statedict.dtypes import DTYPES
 from statedict.ops.diff.evidence import evidence
 from statedict.ops.diff.glance import LOOKED_AT, may_be_of_a_kind
+from statedict.pair_kernels import compare
 from tests.numbers import FLOATS, ordinary_elements
 
 CHANGES = ("none", "rounded", "zeroed", "flipped", "scaled", "few", "few in groups", "one element", "another")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import statedict as sd
 from statedict import accelerator
 from statedict.accelerator import BLOCK
-from statedict.comparison import compare
 from statedict.dtypes import DTYPES
 from statedict.errors import FormatError
 from statedict.ops.diff.looking import ANY, Looking, Tolerance
+from statedict.pair_kernels import compare
 from statedict.source import FileSource
 from statedict.units import Stretch
 from tests.numbers import FLOATS, ordinary_elements

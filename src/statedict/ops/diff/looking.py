@@ -62,7 +62,7 @@ class Looking(Direct):
         self._glancing: _Glancing | None = _Glancing(self) if kinds and not tolerance.is_given else None
 
     def __call__(self, first: DType, a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> Look:
-        from statedict.comparison import beyond, compare
+        from statedict.pair_kernels import beyond, compare
 
         found = compare(first, a, second, b)
         if self._tolerance.is_given and not found.same_bits:

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from statedict import accelerator, comparison
+from statedict import accelerator, pair_kernels
 from statedict.accelerator import BLOCK
-from statedict.comparison import beyond, compare
 from statedict.difference import Difference
 from statedict.dtypes import DTYPES
+from statedict.pair_kernels import beyond, compare
 from tests.numbers import ALL, COMPLEX, FLOATS, computing, ordinary_elements, random_elements
 
 __all__ = ["computing"]  # a fixture
@@ -189,7 +189,7 @@ def test_the_c_code_refuses_buffers_that_do_not_fit() -> None:
     found = accelerator.library()
     if found is None:
         pytest.skip("the C code was not built")
-    record, data = np.zeros(1, comparison._RECORD).view("u1"), bytes(8)
+    record, data = np.zeros(1, pair_kernels._RECORD).view("u1"), bytes(8)
     for wrong in ((1, data, 1, bytes(12), record), (9, data, 1, data, record), (1, data, 1, data, record[1:])):
         with pytest.raises(ValueError, match="do not fit"):
             found.compare(*wrong)
