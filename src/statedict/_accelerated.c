@@ -295,6 +295,16 @@ static int summarize_stretch(int descriptor, const Stretch *asked, char *room, S
     return 1;
 }
 
+/* What a call that read files returns, once its buffers are given back. */
+static PyObject *answered(int valid, int good, Py_buffer *asked, Py_buffer *room, Py_buffer *out)
+{
+    if (!valid && !PyErr_Occurred()) fits(0, F64, out);
+    PyBuffer_Release(asked);
+    PyBuffer_Release(room);
+    PyBuffer_Release(out);
+    return valid ? PyBool_FromLong(good) : NULL;
+}
+
 static PyObject *summarize_file(PyObject *self, PyObject *args)
 {
     int descriptor, good = 1;
@@ -312,12 +322,9 @@ static PyObject *summarize_file(PyObject *self, PyObject *args)
             good = summarize_stretch(descriptor, &stretches[at], room.buf, (Summary *)out.buf + at);
         Py_END_ALLOW_THREADS
     }
-    else if (!PyErr_Occurred()) fits(0, F64, &out);
-    PyBuffer_Release(&asked);
-    PyBuffer_Release(&room);
-    PyBuffer_Release(&out);
-    return valid ? PyBool_FromLong(good) : NULL;
+    return answered(valid, good, &asked, &room, &out);
 }
+
 /* One row of what `compare_file` is asked for: elements of one file, and as many of another. */
 typedef struct { int64_t first, offset, second, beside, count; } Pair;
 
@@ -354,11 +361,7 @@ static PyObject *compare_file(PyObject *self, PyObject *args)
             good = compare_pair(file, other, &pairs[at], room.buf, (Difference *)out.buf + at);
         Py_END_ALLOW_THREADS
     }
-    else if (!PyErr_Occurred()) fits(0, F64, &out);
-    PyBuffer_Release(&asked);
-    PyBuffer_Release(&room);
-    PyBuffer_Release(&out);
-    return valid ? PyBool_FromLong(good) : NULL;
+    return answered(valid, good, &asked, &room, &out);
 }
 #endif
 

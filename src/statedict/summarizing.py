@@ -1,7 +1,6 @@
 """`SUMMARIZE`: the kernel that says of elements what there is to say; in C it reads files by itself, without numpy."""
 
 import struct
-import threading
 from array import array
 from collections.abc import Sequence
 from itertools import groupby
@@ -12,7 +11,7 @@ from statedict.accelerator import BLOCK, CODES
 from statedict.dtypes import DType
 from statedict.moments import Summary, of_figures
 from statedict.source import FileSource
-from statedict.units import Direct, Reader, Stretch
+from statedict.units import Direct, Reader, Room, Stretch
 
 _RECORDS = {kind: struct.Struct(f"=6q2{kind}4d") for kind in "dqQ"}
 """What the C code says of a stretch: six counts, both extremes in a type of their own, and four sums."""
@@ -56,11 +55,5 @@ def _kind(stretch: Stretch) -> str:
     return "Q" if name.startswith("u") else "q" if name.startswith("i") else "d"
 
 
-class _Room(threading.local):
-    """Memory that each thread has for a block of any type."""
-
-    def __init__(self) -> None:
-        self.bytes = bytearray(8 * BLOCK)
-
-
-_room = _Room()
+_room = Room(8 * BLOCK)
+"""For a block of any type."""

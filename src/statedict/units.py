@@ -43,6 +43,13 @@ class Reader(ABC):
         """
 
 
+class Room(threading.local):
+    """Memory of so many bytes that each thread has for itself."""
+
+    def __init__(self, size: int) -> None:
+        self.bytes = bytearray(size)
+
+
 class Direct(ABC):
     """A kernel in whose place another may read files."""
 

@@ -18,6 +18,7 @@ from statedict.ops.diff.glance import (
     LOOKED_AT,
     MANTISSAS,
     NARROWER,
+    SCALED_BY,
     SIGNIFICANT,
     may_be_scaled,
 )
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_GLANCED_AT = 8
-"""Elements by which most scales are refuted, in less time than numpy takes to be called."""
 _LEAST_PROVED = 32
 """Elements by which a scale is proved, at least: fewer could have one by chance."""
 
@@ -196,7 +195,7 @@ def _may_be(a: "NDArray[Any]", b: "NDArray[Any]") -> tuple[bool, bool]:
 
 def _scale(a: "NDArray[Any]", second: DType, b: "NDArray[Any]") -> Scale | None:
     """The factors that turn each element into the other, which was rounded; None where there is none."""
-    if not may_be_scaled(second, *(each[:_GLANCED_AT].astype("f8").tolist() for each in (a, b))):
+    if not may_be_scaled(second, *(each[:SCALED_BY].astype("f8").tolist() for each in (a, b))):
         return None
     few = _factors(a[:LOOKED_AT], second, b[:LOOKED_AT])
     if few is None or len(a) <= LOOKED_AT:

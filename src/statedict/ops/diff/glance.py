@@ -21,7 +21,7 @@ FEW_IN_GROUP = 16
 FEW_IN_ALL = 256
 FEWER = 1.3
 """How many times as many values the first has, at least, in the elements that are looked at."""
-_SCALED = 8
+SCALED_BY = 8
 """Elements by which most scales are refuted."""
 _WORDS = {2: "H", 4: "I", 8: "Q"}
 
@@ -34,7 +34,7 @@ def may_be_of_a_kind(dtype: DType, numel: int, a: bytes, b: bytes) -> bool:
     return (
         _may_be_rounded(dtype, after)
         or _may_be_masked(dtype, before, after)
-        or may_be_scaled(dtype, _numbers(dtype, before[:_SCALED]), _numbers(dtype, after[:_SCALED]))
+        or may_be_scaled(dtype, _numbers(dtype, before[:SCALED_BY]), _numbers(dtype, after[:SCALED_BY]))
         or _may_be_few(numel, before, after)
     )
 

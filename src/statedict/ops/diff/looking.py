@@ -1,7 +1,6 @@
 """`Looking`: the kernel that tells how far a stretch of one tensor lies from that of another; in C it reads files."""
 
 import struct
-import threading
 from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +11,7 @@ from statedict.difference import Difference, of_figures
 from statedict.dtypes import DType
 from statedict.ops.diff.glance import LOOKED_AT, may_be_of_a_kind
 from statedict.source import FileSource
-from statedict.units import Direct, Reader, Stretch
+from statedict.units import Direct, Reader, Room, Stretch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,11 +122,5 @@ class _Glancing(_Looks):
         return None if possible else super().of_files(files, stretches)
 
 
-class _Room(threading.local):
-    """Memory that each thread has for a block of any type, and another."""
-
-    def __init__(self) -> None:
-        self.bytes = bytearray(2 * 8 * BLOCK)
-
-
-_room = _Room()
+_room = Room(2 * 8 * BLOCK)
+"""For a block of any type, and another."""
