@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 class Cluster(Executor, ABC):
-    """An executor elsewhere, that takes units of its own size, and runs what is at one place by the same worker."""
+    """An executor elsewhere, that takes units of its own size, and whose workers take turns."""
 
     workers: int
     """How many units run at a time."""
